@@ -1,0 +1,47 @@
+package weights
+
+import "bytes"
+
+// signatures are the beginnings of files that are met where a safetensors file
+// is expected. None can begin a safetensors file: read as a header length, each
+// is above the limit.
+var signatures = []struct{ prefix, reason string }{
+	{"version https://git-lfs", "is a Git LFS pointer, not the file itself; run \"git lfs pull\" or fetch the file again"},
+	{"PK\x03\x04", "is a zip archive, probably a pickle checkpoint: pickle checkpoints are not read yet, use a .safetensors file"},
+	{"\x80\x02", "pickle checkpoints are not read yet, use a .safetensors file"},
+	{"\x80\x03", "pickle checkpoints are not read yet, use a .safetensors file"},
+	{"\x80\x04", "pickle checkpoints are not read yet, use a .safetensors file"},
+	{"\x80\x05", "pickle checkpoints are not read yet, use a .safetensors file"},
+	{"GGUF", "is a GGUF file, which is not read; use a .safetensors file"},
+	{"<", "is a web page, not a model; the download went wrong, fetch it again"},
+}
+
+// otherFormat says what data is when it is plainly something other than a
+// safetensors file, and is empty when it may be one.
+func otherFormat(data []byte) string {
+	if plausibleLength(data) {
+		return ""
+	}
+	if len(data) == 0 {
+		return "is empty; fetch the file again"
+	}
+	for _, s := range signatures {
+		if bytes.HasPrefix(data, []byte(s.prefix)) {
+			return s.reason
+		}
+	}
+	return ""
+}
+
+// plausibleLength reports whether the first 8 bytes are a header length that
+// the file could hold, whatever letters they spell.
+func plausibleLength(data []byte) bool {
+	if len(data) < lengthBytes {
+		return false
+	}
+	var n uint64
+	for i := lengthBytes - 1; i >= 0; i-- {
+		n = n<<8 | uint64(data[i])
+	}
+	return n <= headerLimit && n <= uint64(len(data)-lengthBytes)
+}
