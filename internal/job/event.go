@@ -1,0 +1,100 @@
+package job
+
+import "strings"
+
+// EventType is the name of an event, on the wire both the event's name and the
+// member "type".
+type EventType string
+
+// The events of a job. Each executed step has one ProgressEvent or
+// PreviewEvent; the last event is a CompleteEvent or an ErrorEvent.
+const (
+	ProgressEvent EventType = "progress"
+	PreviewEvent  EventType = "preview"
+	CompleteEvent EventType = "complete"
+	ErrorEvent    EventType = "error"
+)
+
+// Event is one thing that happened to a job. Its JSON form is the wire's. In
+// the event log the pictures are left out; whoever sends an event on puts them
+// in.
+type Event struct {
+	// Number is the event's place in its job's stream, from 1, without gaps.
+	Number uint64    `json:"-"`
+	Type   EventType `json:"type"`
+
+	Step    int     `json:"step,omitempty"` // 1…Total
+	Total   int     `json:"total,omitempty"`
+	Percent float64 `json:"percent,omitempty"`
+
+	Message string `json:"message,omitempty"`
+	Kind    Kind   `json:"kind,omitempty"`
+
+	Image     string  `json:"image,omitempty"` // base64 of a PNG
+	Format    string  `json:"format,omitempty"`
+	Seed      *uint64 `json:"seed,omitempty"`
+	Width     int     `json:"width,omitempty"`
+	Height    int     `json:"height,omitempty"`
+	ElapsedMS int64   `json:"elapsed_ms,omitempty"`
+	// Images are all pictures of a batch of more than one, the first included.
+	Images []Image `json:"images,omitempty"`
+}
+
+// Image is one picture of a batch in a CompleteEvent.
+type Image struct {
+	Image string `json:"image,omitempty"` // base64 of a PNG
+	Seed  uint64 `json:"seed"`
+}
+
+// Final reports whether the event is its job's last.
+func (e Event) Final() bool { return e.Type == CompleteEvent || e.Type == ErrorEvent }
+
+// previewEvery is the cadence of previews in steps.
+const previewEvery = 5
+
+// StepEvent is the event of an executed step, step counting 1…total. The first
+// step, every fifth after it and the last carry a preview.
+func StepEvent(step, total int) Event {
+	e := Event{Type: ProgressEvent, Step: step, Total: total, Percent: 100 * float64(step) / float64(total)}
+	if (step-1)%previewEvery == 0 || step == total {
+		e.Type = PreviewEvent
+	}
+	return e
+}
+
+// EndEvent is the last event of a job that has ended; false if it has not.
+func (r Record) EndEvent() (Event, bool) {
+	switch r.State {
+	case Complete:
+		return r.completeEvent(), true
+	case Failed:
+		return Event{Type: ErrorEvent, Message: r.Message, Kind: r.Kind}, true
+	case Cancelled:
+		return Event{Type: ErrorEvent, Message: CancelMessage, Kind: CancelledByUser}, true
+	}
+	return Event{}, false
+}
+
+func (r Record) completeEvent() Event {
+	e := Event{Type: CompleteEvent, Format: "png", Seed: &r.Seed, ElapsedMS: r.Elapsed.Milliseconds()}
+	if len(r.Pictures) > 0 {
+		e.Width, e.Height = r.Pictures[0].Width, r.Pictures[0].Height
+	}
+	if len(r.Pictures) > 1 {
+		for _, p := range r.Pictures {
+			e.Images = append(e.Images, Image{Seed: p.Seed})
+		}
+	}
+	return e
+}
+
+// EndMarker is the unnamed line that follows the last event of a stream.
+func EndMarker(last Event) string {
+	switch {
+	case last.Type == CompleteEvent:
+		return "[DONE]"
+	case last.Kind == CancelledByUser:
+		return "[CANCELLED]"
+	}
+	return "[ERROR] " + strings.Join(strings.Fields(last.Message), " ")
+}

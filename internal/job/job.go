@@ -1,0 +1,155 @@
+// Package job is the service's contract as Go values: what a client may ask
+// for (Request), how far it has come (Record, State), what it hears (Event,
+// Preview) and what the machines that do the work can do (Node, ModelInfo).
+//
+// Every other package of the service half speaks in these values; nothing here
+// knows HTTP, queues or GPUs. Names on the wire are stable: they are part of a
+// public protocol.
+package job
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// ID names one job. Ids made here are "job-" and a UUIDv7, so that sorting by
+// id is sorting by time; ids chosen by clients are any text ValidID accepts.
+type ID string
+
+// idLimit is the greatest length of an id in bytes; the binary preview frame
+// has one byte for it.
+const idLimit = 64
+
+// NewID returns a fresh id, greater than every id this process made before.
+func NewID() ID {
+	return ID("job-" + uuid.Must(uuid.NewV7()).String())
+}
+
+// ValidID reports whether s may be a job's id: 1 to 64 of A-Z a-z 0-9 _ -.
+// Such a text is also safe as a file name and as a part of a URL path.
+func ValidID(s string) bool {
+	if len(s) == 0 || len(s) > idLimit {
+		return false
+	}
+	for i := range len(s) {
+		if !idByte(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func idByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
+}
+
+// State is where a job stands.
+type State string
+
+// The states. Complete, Failed and Cancelled are final.
+const (
+	Queued    State = "queued"
+	Running   State = "running"
+	Paused    State = "paused"
+	Complete  State = "complete"
+	Failed    State = "failed"
+	Cancelled State = "cancelled"
+)
+
+// Final reports whether a job in this state will never change again.
+func (s State) Final() bool { return s == Complete || s == Failed || s == Cancelled }
+
+// Valid reports whether s is one of the six states.
+func (s State) Valid() bool {
+	return s.Final() || s == Queued || s == Running || s == Paused
+}
+
+// Kind says why a job failed. Kinds are stable on the wire; messages are for people.
+type Kind string
+
+// The kinds of failure.
+const (
+	InvalidInput      Kind = "invalid_input"
+	ModelNotFound     Kind = "model_not_found"
+	ModelInvalid      Kind = "model_invalid"
+	OutOfMemory       Kind = "out_of_memory"
+	DeviceLost        Kind = "device_lost"
+	CancelledByUser   Kind = "cancelled"
+	AttemptsExhausted Kind = "attempts_exhausted"
+	Internal          Kind = "internal"
+)
+
+// CancelMessage is the text of the last event of a cancelled job.
+const CancelMessage = "Job cancelled by user"
+
+// Error is a failure with its kind: the message is meant for the person who
+// asked, Err (which may be nil) for the log.
+type Error struct {
+	Kind    Kind
+	Message string
+	Err     error
+}
+
+func (e *Error) Error() string { return e.Message }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an Error of the given kind; a %w in the format is kept for errors.Is.
+func Errorf(kind Kind, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Kind: kind, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// KindOf returns the kind of err, Internal if it carries none.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return Internal
+}
+
+// Record is all that is known of a job, as the queue keeps it.
+type Record struct {
+	ID      ID      `json:"id"`
+	State   State   `json:"state"`
+	Request Request `json:"request"`
+	// Digest identifies the request as it was submitted, before a seed was
+	// chosen for it: two submissions under one id are the same job if their
+	// digests are equal.
+	Digest string `json:"digest"`
+	Seed   uint64 `json:"seed"`
+
+	Created  time.Time `json:"created"`
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+
+	// Node is the id of the node that runs or ran the job.
+	Node string `json:"node,omitempty"`
+	// Attempt counts starts, from 1. Being handed back is not a new attempt:
+	// only a run that was lost is.
+	Attempt int `json:"attempt,omitempty"`
+	// CancelRequested is set when a running job shall stop at its next step.
+	CancelRequested bool `json:"cancel_requested,omitempty"`
+
+	Outcome
+}
+
+// Outcome is how a job ended. State is one of the final ones.
+type Outcome struct {
+	Kind     Kind          `json:"kind,omitempty"`
+	Message  string        `json:"message,omitempty"`
+	Pictures []Picture     `json:"pictures,omitempty"`
+	Elapsed  time.Duration `json:"elapsed,omitempty"`
+}
+
+// Picture describes one finished picture; its bytes are in the store under the
+// job's id and this picture's place in the list.
+type Picture struct {
+	Seed   uint64 `json:"seed"`
+	Width  int    `json:"width"`
+	Height int    `json:"height"`
+}

@@ -1,0 +1,107 @@
+package job
+
+// Status is the state of a node, in the protocol's five words.
+type Status string
+
+// The states of a node. A busy node still takes jobs: it queues them.
+const (
+	Starting Status = "starting"
+	Ready    Status = "ready"
+	Busy     Status = "busy"
+	Stopping Status = "stopping"
+	Stopped  Status = "stopped"
+)
+
+// Available reports whether a node in this state takes jobs.
+func (s Status) Available() bool { return s == Ready || s == Busy }
+
+// Node is the record of one process that runs jobs. The first members are the
+// worker object of the protocol.
+type Node struct {
+	ID             string `json:"id"`
+	ModelID        string `json:"model_id"` // as the operator wrote it
+	Device         string `json:"device"`
+	Port           int    `json:"port"`
+	Status         Status `json:"status"`
+	Implementation string `json:"implementation"`
+	Version        string `json:"version"`
+
+	// Reason says why a node is not ready; empty means its model is loading.
+	Reason    string      `json:"reason,omitempty"`
+	Models    []ModelInfo `json:"models,omitempty"`
+	Samplers  []string    `json:"samplers,omitempty"`
+	Schedules []string    `json:"schedules,omitempty"`
+}
+
+// Model returns the model of that name, the first of the node if there is none:
+// a worker does not compare a request's model with what it has loaded.
+func (n Node) Model(name string) (ModelInfo, bool) {
+	for _, m := range n.Models {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	if len(n.Models) == 0 {
+		return ModelInfo{}, false
+	}
+	return n.Models[0], true
+}
+
+// ModelInfo is what a client needs to know of a model.
+type ModelInfo struct {
+	Name     string   `json:"name"`
+	Family   string   `json:"family"`
+	Defaults Defaults `json:"defaults"`
+	Limits   Limits   `json:"limits"`
+	// Preview maps this model's latents to colours.
+	Preview LatentRGB `json:"preview"`
+	Loaded  bool      `json:"loaded"`
+	// Example is a prompt the model does well.
+	Example string `json:"example,omitempty"`
+}
+
+// Defaults are a model's own, for clients that let the model choose; the wire's
+// defaults are NewRequest's.
+type Defaults struct {
+	Width    int     `json:"width"`
+	Height   int     `json:"height"`
+	Steps    int     `json:"steps"`
+	Guidance float64 `json:"guidance_scale"`
+	Sampler  string  `json:"sampler"`
+	Schedule string  `json:"schedule"`
+}
+
+// Limits are the bounds of a request for one model, in pixels and counts.
+type Limits struct {
+	SizeMin      int `json:"size_min"`
+	SizeMax      int `json:"size_max"`
+	SizeMultiple int `json:"size_multiple"`
+	StepsMax     int `json:"steps_max"`
+	BatchMax     int `json:"batch_max"`
+}
+
+// DefaultLimits are those every request is checked against.
+func DefaultLimits() Limits {
+	return Limits{SizeMin: SizeMin, SizeMax: SizeMax, SizeMultiple: SizeMultiple, StepsMax: StepsLimit, BatchMax: BatchLimit}
+}
+
+// LatentRGB is a linear map from a latent to a small picture:
+// colour = Bias + Σ over channels of value·Factors[channel], 0 black and 1 full.
+// The picture itself is Downscale times as wide and high as the latent.
+type LatentRGB struct {
+	Factors   [][3]float32 `json:"factors"` // one row a latent channel
+	Bias      [3]float32   `json:"bias"`
+	Downscale int          `json:"downscale"`
+}
+
+// Color returns the colour of the latent at row y and column x, unclamped.
+func (m LatentRGB) Color(l Latent, y, x int) (rgb [3]float32) {
+	rgb = m.Bias
+	for c := range min(l.Channels, len(m.Factors)) {
+		v := l.At(c, y, x)
+		for i := range rgb {
+			rgb[i] += v * m.Factors[c][i]
+		}
+	}
+	return rgb
+}
