@@ -153,8 +153,12 @@ func (e evaluation) conv(n Node) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reference.Conv3x3(x, w, bias, reference.Conv{N: s[0], H: s[1], W: s[2], In: s[3], Out: n.Shape[3],
-		Stride: n.Stride, PadEnd: n.PadEnd, Upsample: n.Upsample}), nil
+	c := reference.Conv{N: s[0], H: s[1], W: s[2], In: s[3], Out: n.Shape[3],
+		Stride: n.Stride, PadEnd: n.PadEnd, Upsample: n.Upsample}
+	if n.Upsample {
+		c.CutH, c.CutW = 2*s[1]-n.Shape[1], 2*s[2]-n.Shape[2]
+	}
+	return reference.Conv3x3(x, w, bias, c), nil
 }
 
 func (e evaluation) norm(n Node) ([]float32, error) {

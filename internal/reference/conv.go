@@ -8,12 +8,14 @@ type Conv struct {
 	Stride   int  // 1 or 2
 	PadEnd   bool // with stride 2: pad at the bottom and right only, as the VAE's encoder does
 	Upsample bool // the picture is doubled by nearest neighbour first: source pixel = ⌊place/2⌋
+
+	CutH, CutW int // with Upsample: rows and columns (0 or 1) cut from the end of the doubled picture
 }
 
 // size is the extent that the taps move over: doubled where Upsample says so.
 func (c Conv) size() (h, w int) {
 	if c.Upsample {
-		return 2 * c.H, 2 * c.W
+		return 2*c.H - c.CutH, 2*c.W - c.CutW
 	}
 	return c.H, c.W
 }

@@ -30,7 +30,7 @@ func (c Conv) at(x, w, bias []float32, n, oy, ox, out int) float64 {
 		if c.Upsample {
 			double = 2
 		}
-		if y < 0 || z < 0 || y >= double*c.H || z >= double*c.W {
+		if y < 0 || z < 0 || y >= double*c.H-c.CutH || z >= double*c.W-c.CutW {
 			continue
 		}
 		pixel := x[((n*c.H+y/double)*c.W+z/double)*c.In:]
@@ -48,6 +48,8 @@ func TestConv3x3(t *testing.T) {
 		{N: 1, H: 7, W: 4, In: 5, Out: 4, Stride: 2},
 		{N: 1, H: 7, W: 9, In: 5, Out: 3, Stride: 2, PadEnd: true},
 		{N: 2, H: 3, W: 5, In: 4, Out: 9, Stride: 1, Upsample: true},
+		{N: 2, H: 3, W: 5, In: 4, Out: 3, Stride: 1, Upsample: true, CutH: 1},
+		{N: 1, H: 2, W: 3, In: 4, Out: 3, Stride: 1, Upsample: true, CutH: 1, CutW: 1},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			x, w, bias := normal(1, c.N*c.H*c.W*c.In), normal(2, c.Out*c.In*9), normal(3, c.Out)
