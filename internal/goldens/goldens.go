@@ -162,4 +162,3 @@ func Worst[T Float](a, b []T) (difference float64, at int) {
 	}
 	return difference, at
 }
-
