@@ -210,3 +210,12 @@ func (e evaluation) floats(name string) ([]float32, error) {
 	}
 	return t.Float32s()
 }
+
+// InputShape is the shape of a declared input; false where there is none of that name.
+func (g *Graph) InputShape(name string) (Shape, bool) {
+	id, ok := g.inputs[name]
+	if !ok || g.err != nil {
+		return nil, false
+	}
+	return g.nodes[id].Shape, true
+}

@@ -1,0 +1,55 @@
+package sd
+
+import (
+	"fmt"
+
+	"waggle/internal/nn"
+	"waggle/internal/weights"
+)
+
+// plainGo is the compiler whose programs are nn's evaluator.
+type plainGo struct{}
+
+func (plainGo) compile(g *nn.Graph, _ weights.Source) (program, error) {
+	if g.Err() != nil {
+		return nil, g.Err()
+	}
+	return &plainProgram{graph: g, inputs: map[string][]float32{}}, nil
+}
+
+type plainProgram struct {
+	graph           *nn.Graph
+	inputs, outputs map[string][]float32
+}
+
+func (p *plainProgram) SetInput(name string, v []float32) error {
+	shape, ok := p.graph.InputShape(name)
+	if !ok || len(v)%shape.Elements() != 0 {
+		return fmt.Errorf("input %s of %d values, want shape %v", name, len(v), shape)
+	}
+	p.inputs[name] = v
+	return nil
+}
+
+func (p *plainProgram) Run(step int) (err error) {
+	now := map[string][]float32{}
+	for name, v := range p.inputs {
+		shape, _ := p.graph.InputShape(name)
+		if n := shape.Elements(); len(v) > n {
+			v = v[step*n:][:n]
+		}
+		now[name] = v
+	}
+	p.outputs, err = p.graph.Evaluate(now)
+	return err
+}
+
+func (p *plainProgram) Output(name string) ([]float32, error) {
+	v, ok := p.outputs[name]
+	if !ok {
+		return nil, fmt.Errorf("the program has no output %s", name)
+	}
+	return v, nil
+}
+
+func (p *plainProgram) Close() {}
