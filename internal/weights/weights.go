@@ -8,7 +8,7 @@
 // is no mapping (a browser, Windows) it is read whole.
 //
 // Names: a checkpoint comes with the names of the program that wrote it.
-// [UNetNames], [VAENames] and [TextNames] translate between those and the
+// [UNetNames], [VAENames] and [CanonicalText] translate between those and the
 // canonical ones: the original (LDM) names for the UNet and the VAE,
 // transformers' names with the prefix "text_model." for a text encoder.
 package weights
