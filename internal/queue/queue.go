@@ -1,0 +1,105 @@
+// Package queue keeps jobs and their records from submission to expiry, and
+// hands each to one node at a time.
+//
+// Queue is the interface everybody uses; Memory keeps it in this process. A
+// job belongs to the queue and not to a connection: it waits, runs and stays
+// readable whoever listens. What the interface promises is chosen so that a
+// replicated stream with a key-value bucket for the records can keep it:
+//
+//   - a submission under an id is idempotent (same content, same job);
+//   - a job that was taken is leased; the lease lasts until Finish or HandBack
+//     and keeps itself alive, and a node that dies loses it;
+//   - records are read, listed and watched, never changed by a reader;
+//   - a watcher sees the newest state of a record, not every state it had.
+package queue
+
+import (
+	"context"
+	"errors"
+
+	"waggle/internal/job"
+)
+
+// Errors a caller decides on.
+var (
+	// ErrNotFound: no such job, or none that can still be cancelled.
+	ErrNotFound = errors.New("queue: job not found")
+	// ErrFull: the queue takes no more jobs now; try again later.
+	ErrFull = errors.New("queue: full")
+	// ErrConflict: the id belongs to a job with other content.
+	ErrConflict = errors.New("queue: id is taken by another job")
+	// ErrUnfinished: only a job that has ended can be removed.
+	ErrUnfinished = errors.New("queue: job has not ended")
+	// ErrClosed: the queue was closed.
+	ErrClosed = errors.New("queue: closed")
+	// ErrLeaseLost: the job was given to somebody else, or has ended.
+	ErrLeaseLost = errors.New("queue: lease lost")
+)
+
+// Queue keeps jobs and node records.
+type Queue interface {
+	// Submit adds a job and returns its record. A request without an id gets
+	// one, and one without a seed gets a seed. Submitting an id again returns
+	// the job it named, or ErrConflict if the content differs; ErrFull when
+	// too much is waiting.
+	Submit(ctx context.Context, r job.Request) (job.Record, error)
+	// Next waits for a job for this consumer and leases it: the oldest of the
+	// highest priority. The job is then Running.
+	Next(ctx context.Context, c Consumer) (Lease, error)
+	// Cancel ends a waiting job at once and asks a running one to stop; the
+	// record returned tells which. ErrNotFound for one unknown or ended.
+	Cancel(ctx context.Context, id job.ID) (job.Record, error)
+	// Get returns a job's record, ErrNotFound if there is none.
+	Get(ctx context.Context, id job.ID) (job.Record, error)
+	// List returns records, newest first.
+	List(ctx context.Context, f Filter) ([]job.Record, error)
+	// Watch follows one job, or all when id is empty. Close the watcher.
+	Watch(ctx context.Context, id job.ID) (Watcher, error)
+	// Remove forgets an ended job; ErrUnfinished for any other.
+	Remove(ctx context.Context, id job.ID) error
+
+	// PutNode writes a node's record.
+	PutNode(ctx context.Context, n job.Node) error
+	// Nodes returns the records of all living nodes, ordered by id.
+	Nodes(ctx context.Context) ([]job.Node, error)
+
+	// Close wakes all who wait with ErrClosed and frees what the queue holds.
+	Close() error
+}
+
+// Consumer is who takes jobs.
+type Consumer struct {
+	Node string // id of the node, written into the record
+	// Models are those the node takes jobs for; empty takes every job.
+	Models []string
+}
+
+// Lease is the right to run one job. Exactly one of Finish and HandBack ends
+// it; whichever comes first counts, after it both return ErrLeaseLost.
+type Lease interface {
+	// Record returns the job as it was when leased.
+	Record() job.Record
+	// Cancelled is closed when the job shall stop.
+	Cancelled() <-chan struct{}
+	// Finish ends the job in a final state with its outcome.
+	Finish(ctx context.Context, s job.State, o job.Outcome) (job.Record, error)
+	// HandBack puts the job at the head of its line again. It is not counted
+	// as an attempt.
+	HandBack(ctx context.Context) error
+}
+
+// Filter chooses records of a list.
+type Filter struct {
+	State  job.State // empty: any
+	Before job.ID    // only jobs older than this one
+	Limit  int       // at most so many; 0: all
+}
+
+// Watcher delivers changed records, each in its newest state. Slow readers
+// miss states in between, never the last.
+type Watcher interface {
+	// Next waits for a change. The first calls deliver the records as they
+	// are when a single job is watched.
+	Next(ctx context.Context) (job.Record, error)
+	Close()
+}
