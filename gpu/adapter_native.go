@@ -3,6 +3,7 @@
 package gpu
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -43,8 +44,10 @@ func prepareSoftwareDriver() {
 		setDefault("LP_NATIVE_VECTOR_WIDTH", "512")
 	}
 	if dir, err := os.UserCacheDir(); err == nil {
-		width := os.Getenv("LP_NATIVE_VECTOR_WIDTH")
-		setDefault("MESA_SHADER_CACHE_DIR", filepath.Join(dir, "waggle", "mesa-"+max(width, "256")))
+		cache := filepath.Join(dir, "waggle", "mesa-"+cmp.Or(os.Getenv("LP_NATIVE_VECTOR_WIDTH"), "256"))
+		if os.MkdirAll(cache, 0o755) == nil {
+			setDefault("MESA_SHADER_CACHE_DIR", cache)
+		}
 	}
 	setDefault("XDG_RUNTIME_DIR", os.TempDir())
 }

@@ -43,6 +43,9 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(6) var<uniform> p: Params;
 
+// divide is a/b rounded down, by a float division: software adapters take integer divisions lane by lane. a < 2^22.
+fn divide(a: u32, b: u32) -> u32 { return u32((f32(a) + 0.5) / f32(b)); }
+
 // erf by Abramowitz and Stegun 7.1.26, error below 1.5e-7.
 fn erf4(a: vec4<f32>) -> vec4<f32> {
   let t = 1.0 / (1.0 + 0.3275911 * abs(a));
@@ -60,7 +63,9 @@ fn activate(a: vec4<f32>) -> vec4<f32> {
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
   let top = group.x * ROWS;
-  let column = group.y * LANES + lane;
+  // Lanes past the last column repeat it, sums included: a branch would make every later store slow.
+  let own = min(lane, p.columns - 1u - group.y * LANES);
+  let column = group.y * LANES + own;
   var acc: array<vec4<f32>, ROWS>;
   var base: array<u32, GROUPS>;
   var inside: array<bool, GROUPS>;
@@ -68,13 +73,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
   let area = p.width * p.height;
   for (var g = 0u; g < GROUPS; g++) { // unroll
     let r = min(top + g * LANES + lane, p.rows - 1u) + p.firstRow;
-    let n = r / area;
-    let place = r - n * area;
-    let py = place / p.width;
-    let px = place - py * p.width;
-    picture[g] = vec4<i32>(i32(n), i32(py * p.stride) - i32(p.padding), i32(px * p.stride) - i32(p.padding), 0);
     base[g] = (r - p.firstInput) * p.channelTexels;
-    inside[g] = true;
+    if (TAPS == 9u) {
+      let n = divide(r, area);
+      let place = r - n * area;
+      let py = divide(place, p.width);
+      let px = place - py * p.width;
+      picture[g] = vec4<i32>(i32(n), i32(py * p.stride) - i32(p.padding), i32(px * p.stride) - i32(p.padding), 0);
+      inside[g] = true;
+    }
   }
   for (var tap = 0u; tap < TAPS; tap++) {
     if (TAPS == 9u) {
@@ -91,7 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     for (var k = 0u; k < p.octets; k++) {
       var ww: array<vec4<f32>, 8>;
       {
-        let at = (wrow + k) * (4u * LANES) + lane;
+        let at = (wrow + k) * (4u * LANES) + own;
         let line = at / FOLD;
         let left = at % FOLD;
         let q0 = textureLoad(w, vec2<u32>(left, line));
@@ -130,16 +137,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       }
     }
   }
-  if (column >= p.columns) { return; }
   let bias = b[column];
   for (var r = 0u; r < ROWS; r++) { // unroll
-    if (top + r < p.rows) {
-      var out = acc[r] + bias;
-      if (ADD_VECTOR) { out += v[(top + r + p.firstRow) / area * p.columns + column]; }
-      out = activate(out);
-      let at = (top + r) * p.columns + column;
-      if (ADD_RESIDUAL) { out += z[at]; }
-      y[at] = out;
-    }
+    let row = min(top + r, p.rows - 1u); // rows past the end repeat the last one, sums included
+    var out = acc[r] + bias;
+    if (ADD_VECTOR) { out += v[divide(row + p.firstRow, area) * p.columns + column]; }
+    out = activate(out);
+    if (ADD_RESIDUAL) { out += z[row * p.columns + column]; }
+    y[row * p.columns + column] = out;
   }
 }

@@ -31,17 +31,26 @@ func Names() []string {
 	return names
 }
 
+// File is the text of kernel name as it lies on disk.
+func File(name string) (string, error) {
+	raw, err := files.ReadFile(name + ".wgsl")
+	if err != nil {
+		return "", fmt.Errorf("shader %s: no such kernel", name)
+	}
+	return string(raw), nil
+}
+
 // Constants maps the names of a file's const and alias lines to new right-hand sides, such as {"ROWS": "16"}.
 type Constants map[string]string
 
 // Source returns the text of kernel name with constants set and marked loops unrolled. It fails for an unknown kernel,
 // for a constant that the file does not have, and for a marked loop whose bounds are not constant.
 func Source(name string, constants Constants) (string, error) {
-	raw, err := files.ReadFile(name + ".wgsl")
+	raw, err := File(name)
 	if err != nil {
-		return "", fmt.Errorf("shader %s: no such kernel", name)
+		return "", err
 	}
-	text, err := setConstants(string(raw), constants)
+	text, err := setConstants(raw, constants)
 	if err != nil {
 		return "", fmt.Errorf("shader %s: %w", name, err)
 	}
@@ -78,11 +87,11 @@ func setConstants(text string, constants Constants) (string, error) {
 // Values returns the file's u32 constants as numbers after constants have been set, so that the host computes workgroup
 // counts from what the kernel says of itself.
 func Values(name string, constants Constants) (map[string]uint64, error) {
-	raw, err := files.ReadFile(name + ".wgsl")
+	raw, err := File(name)
 	if err != nil {
-		return nil, fmt.Errorf("shader %s: no such kernel", name)
+		return nil, err
 	}
-	text, err := setConstants(string(raw), constants)
+	text, err := setConstants(raw, constants)
 	if err != nil {
 		return nil, fmt.Errorf("shader %s: %w", name, err)
 	}

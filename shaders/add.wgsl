@@ -1,0 +1,28 @@
+// add: y = a + b elementwise; b's rows repeat every period (a vector added to each place, a value of each step).
+//
+//   a [rows,C] f32    b [_,C] f32    y [rows,C] f32
+//
+// Row r of a meets row ((r + firstRow) / each) % period of b. Dispatch (⌈C/(4·16)⌉, ⌈rows/16⌉, 1).
+struct Params {
+  rows: u32,
+  texels: u32, // ⌈C/4⌉
+  firstRow: u32,
+  each: u32,
+  period: u32,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> p: Params;
+
+fn divide(n: u32, d: u32) -> u32 { return u32((f32(n) + 0.5) / f32(d)); }
+
+@compute @workgroup_size(16, 16)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  if (id.x >= p.texels || id.y >= p.rows) { return; }
+  let at = id.y * p.texels + id.x;
+  let q = divide(id.y + p.firstRow, p.each);
+  let row = q - divide(q, p.period) * p.period;
+  y[at] = a[at] + b[row * p.texels + id.x];
+}

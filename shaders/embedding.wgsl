@@ -1,0 +1,27 @@
+// embedding: row ids[t] of the token table plus row t of the position table.
+//
+//   ids [N,T] f32 (whole numbers, 4 floats a row)    tokens, places [_,C] f16, two in a u32    y [N,T,C] f32
+//
+// C is a multiple of 4. Dispatch (⌈C/(4·16)⌉, ⌈N·T/16⌉, 1).
+struct Params {
+  rows: u32,   // N·T
+  texels: u32, // C/4
+  length: u32, // T
+  vocabulary: u32,
+}
+
+@group(0) @binding(0) var<storage, read> ids: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> tokens: array<vec2<u32>>;
+@group(0) @binding(2) var<storage, read> places: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<uniform> p: Params;
+
+fn unpack(q: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(q.x), unpack2x16float(q.y)); }
+
+@compute @workgroup_size(16, 16)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  if (id.x >= p.texels || id.y >= p.rows) { return; }
+  let token = min(u32(max(ids[id.y].x, 0.0)), p.vocabulary - 1u);
+  let place = id.y % p.length;
+  y[id.y * p.texels + id.x] = unpack(tokens[token * p.texels + id.x]) + unpack(places[place * p.texels + id.x]);
+}
