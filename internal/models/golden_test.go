@@ -1,0 +1,185 @@
+package models_test
+
+import (
+	"bytes"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"waggle/internal/goldens"
+	"waggle/internal/models"
+	"waggle/internal/weights"
+)
+
+func open(t *testing.T, nameOrPath string, dirs ...string) *models.Model {
+	t.Helper()
+	m, err := models.Open(nameOrPath, dirs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// parts lists a model's networks by name; nil for one it has not.
+func parts(m *models.Model) map[string]*models.Part {
+	return map[string]*models.Part{"unet": m.UNet, "vae": m.VAE, "text_encoder": m.Text, "text_encoder_2": m.Text2}
+}
+
+// The same numbers under the same names, whichever form they come in.
+func TestGoldenFolderEqualsSingleFile(t *testing.T) {
+	for name, want := range map[string]int{"sd1": 684 + 240 + 36, "sd2": 684 + 244 + 52, "sdxl": 620 + 244 + 52 + 53} {
+		t.Run(name, func(t *testing.T) {
+			folder := open(t, goldens.Path(t, "models/"+name))
+			file := open(t, goldens.Path(t, "models/"+name+".safetensors"))
+			if got := compare(t, folder, file); got != want {
+				t.Errorf("compared %d tensors, want %d", got, want)
+			}
+		})
+	}
+	t.Run("tiny-shapes", func(t *testing.T) {
+		file := open(t, goldens.Model(t, "tiny-shapes-ldm/tiny-shapes.safetensors"))
+		compare(t, open(t, goldens.Model(t, "tiny-shapes")), file)
+	})
+}
+
+// compare fails unless both models hold the same networks, and reports how many
+// tensors it looked at.
+func compare(t *testing.T, folder, file *models.Model) (total int) {
+	t.Helper()
+	b := parts(file)
+	for part, a := range parts(folder) {
+		if (a == nil) != (b[part] == nil) {
+			t.Fatalf("%s: in the folder %v, in the file %v", part, a != nil, b[part] != nil)
+		}
+		if a == nil {
+			continue
+		}
+		if diff := cmp.Diff(a.Tensors.Names(), b[part].Tensors.Names()); diff != "" {
+			t.Fatalf("%s: names differ (folder, file): %s", part, diff)
+		}
+		for _, name := range a.Tensors.Names() {
+			x, _ := a.Tensors.Tensor(name)
+			y, _ := b[part].Tensors.Tensor(name)
+			if x.Name != name || y.Name != name || x.DType != y.DType || !bytes.Equal(x.Data, y.Data) {
+				t.Errorf("%s %s: %s and %s differ", part, name, x.DType, y.DType)
+			}
+			if !slices.Equal(squeezed(x), squeezed(y)) {
+				t.Errorf("%s %s: shapes %v and %v", part, name, x.Shape, y.Shape)
+			}
+			total++
+		}
+	}
+	return total
+}
+
+// squeezed is a shape without the two trailing ones of a 1×1 convolution: what
+// is linear in one form is a convolution in the other.
+func squeezed(t weights.Tensor) []int {
+	if n := len(t.Shape); n == 4 && t.Shape[2] == 1 && t.Shape[3] == 1 {
+		return t.Shape[:2]
+	}
+	return t.Shape
+}
+
+func TestGoldenFolder(t *testing.T) {
+	m := open(t, goldens.Path(t, "models/sd2"))
+	if m.Name != "sd2" || m.Index == nil || m.Scheduler == nil || m.Text2 != nil || m.Tokenizer.Vocab != nil {
+		t.Errorf("name %q, index %d bytes, scheduler %d bytes, second encoder %v, vocabulary %d bytes",
+			m.Name, len(m.Index), len(m.Scheduler), m.Text2, len(m.Tokenizer.Vocab))
+	}
+	for part, config := range map[string][]byte{"sample_size": m.UNet.Config, "scaling_factor": m.VAE.Config, "vocab_size": m.Text.Config} {
+		if !strings.Contains(string(config), part) {
+			t.Errorf("config without %s: %.60s", part, config)
+		}
+	}
+	if err := m.CheckFinite(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A single file takes its configuration from the folder beside it.
+func TestGoldenSingleFileTakesConfigs(t *testing.T) {
+	for _, name := range []string{"sd2", "sd1-inpaint"} {
+		t.Run(name, func(t *testing.T) {
+			m := open(t, goldens.Path(t, "models/"+name+".safetensors"))
+			for part, p := range parts(m) {
+				if p != nil && !bytes.Contains(p.Config, []byte("{")) {
+					t.Errorf("%s has no configuration", part)
+				}
+			}
+			if m.Name != name || m.Scheduler == nil {
+				t.Errorf("name %q, scheduler %q", m.Name, m.Scheduler)
+			}
+		})
+	}
+}
+
+func TestGoldenInspect(t *testing.T) {
+	for _, c := range []struct {
+		file    string
+		family  models.Family
+		variant models.Variant
+		context int
+	}{
+		{"sd1.safetensors", models.SD1, models.TextToImage, 32},
+		{"sd1", models.SD1, models.TextToImage, 32},
+		{"sd2.safetensors", models.SD2, models.TextToImage, 32},
+		{"sd2", models.SD2, models.TextToImage, 32},
+		{"sdxl.safetensors", models.SDXL, models.TextToImage, 64},
+		{"sd1-inpaint.safetensors", models.SD1, models.Inpaint, 32},
+		{"sd1-pix2pix.safetensors", models.SD1, models.Pix2Pix, 32},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			s := models.Inspect(open(t, goldens.Path(t, "models/"+c.file)))
+			if s.Family != c.family || s.Variant != c.variant || s.ContextWidth != c.context {
+				t.Errorf("got %s %q, context %d, want %s %q, %d", s.Family, s.Variant, s.ContextWidth, c.family, c.variant, c.context)
+			}
+			for _, part := range s.Parts {
+				if part.DTypes["F16"] != part.Tensors || part.Bytes != 2*part.Parameters {
+					t.Errorf("%s: %d tensors, %v, %d bytes for %d parameters", part.Name, part.Tensors, part.DTypes, part.Bytes, part.Parameters)
+				}
+			}
+		})
+	}
+}
+
+// Of the golden models both forms are found by name, and configuration alone is
+// not taken for a model.
+func TestGoldenList(t *testing.T) {
+	dir := filepath.Dir(goldens.Path(t, "models/sd2.safetensors"))
+	kinds := map[string]models.Kind{}
+	for _, e := range models.List(dir) {
+		kinds[e.Name] = e.Kind
+		if e.Bytes <= 0 {
+			t.Errorf("%s has %d bytes", e.Name, e.Bytes)
+		}
+		if found, err := models.Find(e.Name, dir); err != nil || found != e {
+			t.Errorf("listed %+v, found %+v, %v", e, found, err)
+		}
+	}
+	want := map[string]models.Kind{"tiny-shapes": models.Builtin, "sd2": models.Folder, "sd2.safetensors": models.SingleFile}
+	if goldens.Full() {
+		want["sd1-inpaint"] = models.SingleFile
+	}
+	for name, kind := range want {
+		if kinds[name] != kind {
+			t.Errorf("%s: got kind %q, want %q", name, kinds[name], kind)
+		}
+	}
+}
+
+// A file that is safetensors but no model says what it holds instead.
+func TestGoldenOtherNetworks(t *testing.T) {
+	_, err := models.Open(goldens.Path(t, "models/esrgan_tiny.safetensors"))
+	if err == nil || !strings.Contains(err.Error(), "holds no UNet") || !strings.Contains(err.Error(), "body.0.rdb1") {
+		t.Errorf("error %v must say what the file holds", err)
+	}
+}

@@ -1,0 +1,158 @@
+// Package models knows where models are and what belongs to one: it finds them
+// by name, opens them in whichever form they come, and hands out their parts
+// under canonical tensor names (package weights), with the configuration files
+// beside them unread.
+//
+// A model is the one built into the program, a diffusers folder, or a single
+// safetensors file. A single file NAME.safetensors carries no head counts and
+// no tokenizer; where a folder NAME with the files of the diffusers layout lies
+// beside it, those are used, otherwise the reader works from tensor shapes.
+package models
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"waggle/internal/builtin"
+	"waggle/internal/weights"
+)
+
+// Part is one network of a model.
+type Part struct {
+	Config  []byte         // the part's config.json; nil when there is none
+	Tensors weights.Source // canonical names, without a prefix for the part
+}
+
+// TokenizerFiles are the files of a CLIP tokenizer. All are nil when a model
+// brings none: it then uses CLIP's own vocabulary.
+type TokenizerFiles struct {
+	Vocab  []byte // vocab.json
+	Merges []byte // merges.txt
+	Config []byte // tokenizer_config.json; may be nil beside the other two
+}
+
+// Model is an open model. Text2 and Tokenizer2 are there in SDXL only. Tensors
+// may not be used after Close.
+type Model struct {
+	Name string // as it is asked for: without folder and extension
+	Path string // folder or file; empty for the built-in model
+
+	UNet, VAE, Text, Text2 *Part
+	Tokenizer, Tokenizer2  TokenizerFiles
+
+	Scheduler []byte // scheduler_config.json or nil
+	Index     []byte // model_index.json or nil
+
+	files []*weights.File
+}
+
+// Open opens a model by name (the built-in one or one in dirs, see [Find]) or
+// by the path of a folder or file. The error is ErrNotFound or ErrInvalid.
+//
+// Nothing is read but headers and configuration: [Model.CheckFinite] looks at
+// the weights themselves.
+func Open(nameOrPath string, dirs ...string) (*Model, error) {
+	entry, err := Find(nameOrPath, dirs...)
+	if err == nil {
+		return entry.Open()
+	}
+	info, statErr := os.Stat(nameOrPath)
+	switch {
+	case errors.Is(statErr, fs.ErrPermission):
+		return nil, &InvalidError{Model: clip(nameOrPath), Err: statErr}
+	case statErr != nil:
+		return nil, err
+	case info.IsDir():
+		return Entry{Name: base(nameOrPath), Path: nameOrPath, Kind: Folder}.Open()
+	}
+	return Entry{Name: withoutExtension(base(nameOrPath)), Path: nameOrPath, Kind: SingleFile}.Open()
+}
+
+// base is the last component of a path, of "." as well.
+func base(path string) string {
+	if absolute, err := filepath.Abs(path); err == nil {
+		path = absolute
+	}
+	return filepath.Base(path)
+}
+
+// Open opens what the entry stands for.
+func (e Entry) Open() (*Model, error) {
+	m := &Model{Name: e.Name, Path: e.Path}
+	var err error
+	switch e.Kind {
+	case Builtin:
+		err = m.openFolder(folder{fsys: builtin.Files()})
+	case Folder:
+		err = m.openFolder(diskFolder(e.Path))
+	default:
+		err = m.openSingle(e.Path)
+	}
+	if err == nil {
+		err = m.complete()
+	}
+	if err != nil {
+		return nil, errors.Join(&InvalidError{Model: e.Name, Err: err}, m.Close())
+	}
+	return m, nil
+}
+
+// Close gives the files back. A second call does nothing.
+func (m *Model) Close() error {
+	var errs []error
+	for _, f := range m.files {
+		errs = append(errs, f.Close())
+	}
+	m.files = nil
+	return errors.Join(errs...)
+}
+
+// parts lists the networks there are, by the names of their folders.
+func (m *Model) parts() []namedPart {
+	var out []namedPart
+	for _, p := range []namedPart{{unetFolder, m.UNet}, {vaeFolder, m.VAE}, {textFolder, m.Text}, {text2Folder, m.Text2}} {
+		if p.Part != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+type namedPart struct {
+	name string
+	*Part
+}
+
+// landmarks are tensors without which a part cannot be what it is taken for.
+// The networks themselves check the rest, with shapes.
+var landmarks = map[string][]string{
+	unetFolder:  {"input_blocks.0.0.weight", "middle_block.0.in_layers.2.weight", "out.2.weight", "time_embed.0.weight"},
+	vaeFolder:   {"decoder.conv_in.weight", "decoder.conv_out.weight"},
+	textFolder:  {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight"},
+	text2Folder: {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight", "text_projection.weight"},
+}
+
+// complete reports what a model lacks before anyone builds a network on it.
+func (m *Model) complete() error {
+	for _, p := range m.parts() {
+		for _, name := range landmarks[p.name] {
+			if _, ok := p.Tensors.Tensor(name); !ok {
+				return fmt.Errorf("%s: tensor %s is missing; the file is of another kind or not whole", p.name, name)
+			}
+		}
+	}
+	return nil
+}
+
+// CheckFinite reads every weight and refuses NaN and infinity.
+func (m *Model) CheckFinite() error {
+	for _, p := range m.parts() {
+		if err := weights.CheckFinite(p.Tensors); err != nil {
+			return &InvalidError{Model: m.Name, Err: fmt.Errorf("%s: %w", p.name, err)}
+		}
+	}
+	return nil
+}
