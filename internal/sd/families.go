@@ -1,0 +1,170 @@
+package sd
+
+import (
+	"fmt"
+	"math"
+
+	"waggle/internal/models"
+	"waggle/internal/weights"
+)
+
+// family is what published models of one kind have in common and their files do not say.
+type family struct {
+	name     string
+	context  int     // width of the text states, by which published models are told apart
+	defaults Request // side of the picture, steps, guidance, sampler, schedule
+	scale    float64 // the autoencoder's scaling factor
+	colours  Colours // the autoencoder's latent, approximately
+}
+
+// The families, and what they are known by when their context is none of these (see familyOf).
+var families = []family{sd1, sd2, sdxl, tinyShapes}
+
+var (
+	sd1 = family{
+		name: "sd1", context: 768, scale: 0.18215, // Rombach et al. 2022
+		defaults: Request{Width: 512, Height: 512, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
+		colours:  sdColours,
+	}
+	sd2 = family{
+		name: "sd2", context: 1024, scale: 0.18215,
+		defaults: Request{Width: 768, Height: 768, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
+		colours:  sdColours,
+	}
+	sdxl = family{
+		name: "sdxl", context: 2048, scale: 0.13025, // Podell et al. 2023
+		defaults: Request{Width: 1024, Height: 1024, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
+		// Factors that previewers of SDXL use, for −1…1 (ComfyUI, latent_formats.py), halved here for 0…1.
+		colours: Colours{
+			Factors: [][3]float32{
+				{0.3651 / 2, 0.4232 / 2, 0.4341 / 2}, {-0.2533 / 2, -0.0042 / 2, 0.1068 / 2},
+				{0.1076 / 2, 0.1111 / 2, -0.0362 / 2}, {-0.3165 / 2, -0.2492 / 2, -0.2188 / 2},
+			},
+			Bias: [3]float32{0.5 + 0.1084/2, 0.5 - 0.0175/2, 0.5 - 0.0011/2},
+		},
+	}
+	tinyShapes = family{
+		name: "tiny-shapes", context: 96, scale: 0.18215,
+		defaults: Request{Width: 128, Height: 128, Steps: 20, Guidance: 5, Sampler: "ddim"},
+		// Fitted to the reference pictures by TestColoursOfTinyShapes.
+		colours: Colours{
+			Factors: [][3]float32{{0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}},
+			Bias:    [3]float32{0.5, 0.5, 0.5},
+		},
+	}
+)
+
+// sdColours are the factors that previewers of SD 1.x and 2.x use, for −1…1 (ComfyUI, latent_formats.py, after Keturn's
+// regression), halved here for 0…1. Both families share an autoencoder.
+var sdColours = Colours{
+	Factors: [][3]float32{
+		{0.3512 / 2, 0.2297 / 2, 0.3227 / 2}, {0.3250 / 2, 0.4974 / 2, 0.2350 / 2},
+		{-0.2829 / 2, 0.1762 / 2, 0.2721 / 2}, {-0.2120 / 2, -0.2616 / 2, -0.7177 / 2},
+	},
+	Bias: [3]float32{0.5, 0.5, 0.5},
+}
+
+// familyOf tells a model's family by the width of its text states, else by its structure.
+func familyOf(c UNetConfig, convProjection bool) family {
+	for _, f := range families {
+		if f.context == c.Context {
+			return f
+		}
+	}
+	switch {
+	case c.Added > 0:
+		return sdxl
+	case convProjection:
+		return sd1
+	}
+	return sd2
+}
+
+// readNetworks gives every part of a model its shape: from its config.json, else from its tensors.
+func readNetworks(m *models.Model) (Networks, family, error) {
+	var n Networks
+	var err error
+	if n.unet, err = readPart("unet", m.UNet, parseUNet, detectUNet); err != nil {
+		return n, family{}, err
+	}
+	f := familyOf(n.unet.config, probe{n.unet.tensors}.convProjection())
+	detectScaled := func(src weights.Source) (VAEConfig, error) { return detectVAE(src, f.scale) }
+	if n.vae, err = readPart("vae", m.VAE, parseVAE, detectScaled); err != nil {
+		return n, f, err
+	}
+	for i, part := range []*models.Part{m.Text, m.Text2} {
+		if part == nil && i > 0 {
+			break
+		}
+		text, err := readPart(fmt.Sprintf("text encoder %d", i+1), part, parseText, detectText)
+		if err != nil {
+			return n, f, err
+		}
+		text.config.joinTo(n.unet.config, i)
+		n.text = append(n.text, text)
+	}
+	return n, f, n.check()
+}
+
+// readPart reads one part's shape.
+func readPart[C any](name string, p *models.Part, parse func([]byte) (C, error), detect func(weights.Source) (C, error)) (n network[C], err error) {
+	if p == nil {
+		return n, fmt.Errorf("%s: the model has none", name)
+	}
+	n.tensors = p.Tensors
+	if p.Config != nil {
+		n.config, err = parse(p.Config)
+	} else {
+		n.config, err = detect(p.Tensors)
+	}
+	if err != nil {
+		return n, fmt.Errorf("%s: %w", name, err)
+	}
+	return n, nil
+}
+
+// joinTo sets what the UNet takes from its i-th text encoder. A UNet with added text is SDXL's: it reads the last states
+// but one without norm, and the second encoder's summary.
+func (c *TextConfig) joinTo(u UNetConfig, i int) {
+	if u.Added == 0 {
+		c.Projection = 0
+		return
+	}
+	c.ContextSkip, c.ContextNorm = 1, false
+	if i == 0 {
+		c.Projection = 0
+	}
+}
+
+// convProjection reports whether the transformers' projections are 1×1 convolutions, as in SD 1.x.
+func (p probe) convProjection() bool {
+	for block := range maxLayers {
+		if s := p.shape("input_blocks.%d.1.proj_in.weight", block); s != nil {
+			return len(s) > 2
+		}
+	}
+	return false
+}
+
+// vDeviation parts SD 2.x models that predict v from those that predict noise by the spread of one bias, whose values are
+// wider in the former (observed by the makers of ComfyUI; model_detection of its supported_models.py).
+const vDeviation = 0.09
+
+// looksLikeV guesses whether an SD 2.x UNet without scheduler_config.json predicts v.
+func (p probe) looksLikeV() bool {
+	t, ok := p.Tensor("output_blocks.11.1.transformer_blocks.0.norm1.bias")
+	if !ok {
+		return false
+	}
+	v, err := t.Float32s()
+	if err != nil || len(v) == 0 {
+		return false
+	}
+	var sum, squares float64
+	for _, x := range v {
+		sum += float64(x)
+		squares += float64(x) * float64(x)
+	}
+	n := float64(len(v))
+	return math.Sqrt(max(0, squares/n-sum/n*sum/n)) > vDeviation
+}

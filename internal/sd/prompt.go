@@ -1,0 +1,199 @@
+package sd
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"waggle/internal/models"
+	"waggle/internal/nn"
+	"waggle/internal/tokenizer"
+)
+
+// conditioning is a prompt as the UNet reads it.
+type conditioning struct {
+	context []float32 // [tokens, Context]
+	pooled  []float32 // [Projection], empty where the UNet takes none
+}
+
+// newTokenizer makes the tokenizer of one text encoder from the model's files, else CLIP's own.
+func newTokenizer(files models.TokenizerFiles, c TextConfig) (*tokenizer.Tokenizer, error) {
+	if files.Vocab == nil {
+		t := tokenizer.Standard()
+		if c.Activation == nn.GELU { // OpenCLIP's encoders were trained with chunks filled by token 0
+			t = t.WithPad(0)
+		}
+		return t, nil
+	}
+	t, err := tokenizer.New(files.Vocab, files.Merges)
+	if err != nil {
+		return nil, err
+	}
+	pad, ok, err := padToken(files)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		t = t.WithPad(pad)
+	}
+	return t, nil
+}
+
+// padToken is the id of the token that tokenizer_config.json names as padding.
+func padToken(files models.TokenizerFiles) (id int32, ok bool, err error) {
+	if files.Config == nil {
+		return 0, false, nil
+	}
+	var config struct {
+		Pad json.RawMessage `json:"pad_token"`
+	}
+	if err := readConfig(files.Config, &config); err != nil {
+		return 0, false, fmt.Errorf("tokenizer_%w", err)
+	}
+	var text string
+	var object struct{ Content string }
+	if json.Unmarshal(config.Pad, &text) != nil && json.Unmarshal(config.Pad, &object) == nil {
+		text = object.Content
+	}
+	if text == "" {
+		return 0, false, nil
+	}
+	var vocabulary map[string]int32
+	if err := json.Unmarshal(files.Vocab, &vocabulary); err != nil {
+		return 0, false, fmt.Errorf("vocab.json: %w", err)
+	}
+	if id, ok = vocabulary[text]; !ok {
+		return 0, false, fmt.Errorf("tokenizer_config.json: pad_token %q is not in vocab.json", text)
+	}
+	return id, true, nil
+}
+
+// tokens of a prompt: for each text encoder its chunks.
+type tokens [][][]int32
+
+// tokenize cuts a prompt into chunks for every text encoder.
+func (p *Pipeline) tokenize(text string) (tokens, error) {
+	var all tokens
+	for i, t := range p.tokenizers {
+		chunks, err := t.Chunks(text, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, chunk := range chunks {
+			if err := p.networks.text[i].config.checkTokens(chunk); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, chunks)
+	}
+	return all, nil
+}
+
+func (c TextConfig) checkTokens(chunk []int32) error {
+	if len(chunk) != c.Positions {
+		return fmt.Errorf("the text encoder has %d positions, want %d", c.Positions, len(chunk))
+	}
+	for _, id := range chunk {
+		if id < 0 || int(id) >= c.Vocabulary {
+			return fmt.Errorf("token %d is outside the text encoder's vocabulary of %d: the model lacks its own tokenizer files", id, c.Vocabulary)
+		}
+	}
+	return nil
+}
+
+// pad adds empty chunks until every encoder has count of them.
+func (p *Pipeline) pad(all tokens, count int) tokens {
+	for i, t := range p.tokenizers {
+		for len(all[i]) < count {
+			all[i] = append(all[i], t.Frame(nil))
+		}
+	}
+	return all
+}
+
+// encode runs every text encoder over its chunks: chunks stand one after another, encoders side by side. The summary is
+// the first chunk's.
+func (p *Pipeline) encode(all tokens, skip int) (conditioning, error) {
+	var c conditioning
+	width := 0
+	for i, chunks := range all {
+		hidden := p.networks.text[i].config.Hidden
+		var states []float32
+		for j, chunk := range chunks {
+			part, err := p.encodeChunk(i, chunk, skip)
+			if err != nil {
+				return c, fmt.Errorf("text encoder %d: %w", i+1, err)
+			}
+			if states = append(states, part.context...); j == 0 {
+				c.pooled = append(c.pooled, part.pooled...)
+			}
+		}
+		c.context, width = sideBySide(c.context, states, width, hidden), width+hidden
+	}
+	return c, nil
+}
+
+// encodeChunk runs one text encoder, or remembers what it gave. clipSkip counts from 1, the last layer; 0 is the model's own.
+func (p *Pipeline) encodeChunk(i int, chunk []int32, clipSkip int) (c conditioning, err error) {
+	n := p.networks.text[i]
+	skip := n.config.ContextSkip
+	if clipSkip > 0 {
+		skip = clipSkip - 1
+	}
+	key := fmt.Sprint(i, " ", skip)
+	if c, ok := p.texts.get(fmt.Sprint(key, chunk)); ok {
+		return c, nil
+	}
+	encoder, err := p.program(fmt.Sprint("text ", key), n.tensors, func() *nn.Graph { return textGraph(n, skip) })
+	if err != nil {
+		return c, err
+	}
+	if err := encoder.SetInput("ids", asFloats(chunk)); err != nil {
+		return c, err
+	}
+	if err := encoder.Run(0); err != nil {
+		return c, err
+	}
+	if c.context, err = encoder.Output("context"); err != nil {
+		return c, err
+	}
+	if width := n.config.Projection; width > 0 {
+		all, err := encoder.Output("pooled")
+		if err != nil {
+			return c, err
+		}
+		c.pooled = all[endOfText(chunk)*width:][:width]
+	}
+	p.texts.put(fmt.Sprint(key, chunk), c)
+	return c, nil
+}
+
+func asFloats(ids []int32) []float32 {
+	v := make([]float32, len(ids))
+	for i, id := range ids {
+		v[i] = float32(id)
+	}
+	return v
+}
+
+// endOfText is the place of a chunk's first end-of-text token, the greatest id of every CLIP vocabulary.
+func endOfText(chunk []int32) int {
+	at := 0
+	for i, id := range chunk {
+		if id > chunk[at] {
+			at = i
+		}
+	}
+	return at
+}
+
+// sideBySide puts rows of b after rows of a: [n,wa] and [n,wb] → [n,wa+wb].
+func sideBySide(a, b []float32, wa, wb int) []float32 {
+	if wa == 0 {
+		return b
+	}
+	out := make([]float32, 0, len(a)+len(b))
+	for i := range len(b) / wb {
+		out = append(append(out, a[i*wa:][:wa]...), b[i*wb:][:wb]...)
+	}
+	return out
+}
