@@ -83,12 +83,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       inside[g] = true;
     }
   }
+  // A doubled picture may be cut: its padding lies round what is left.
+  let size = vec2<i32>(select(vec2<u32>(p.inputHeight, p.inputWidth), vec2<u32>(p.height, p.width), p.doubling == 1u));
   for (var tap = 0u; tap < TAPS; tap++) {
     if (TAPS == 9u) {
       for (var g = 0u; g < GROUPS; g++) { // unroll
         let iy = picture[g].y + i32(tap / 3u);
         let ix = picture[g].z + i32(tap % 3u);
-        inside[g] = iy >= 0 && ix >= 0 && iy < i32(p.inputHeight << p.doubling) && ix < i32(p.inputWidth << p.doubling);
+        inside[g] = iy >= 0 && ix >= 0 && iy < size.x && ix < size.y;
         let line = u32(picture[g].x) * p.inputHeight + (u32(max(iy, 0)) >> p.doubling);
         let r = line * p.inputWidth + (u32(max(ix, 0)) >> p.doubling);
         base[g] = select(0u, (r - p.firstInput) * p.channelTexels, inside[g]);

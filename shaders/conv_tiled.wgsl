@@ -74,7 +74,7 @@ fn window(r: u32) -> vec3<i32> {
 // source is the row of x under a tap of a window, or -1 outside the picture.
 fn source(at: vec3<i32>, tap: u32) -> i32 {
   let place = at.yz + vec2<i32>(i32(tap / 3u), i32(tap % 3u));
-  let size = vec2<i32>(vec2<u32>(p.inputHeight, p.inputWidth) << vec2<u32>(p.doubling));
+  let size = vec2<i32>(select(vec2<u32>(p.inputHeight, p.inputWidth), vec2<u32>(p.height, p.width), p.doubling == 1u));
   if (any(place < vec2<i32>(0)) || any(place >= size)) { return -1; }
   let pixel = place >> vec2<u32>(p.doubling);
   return (at.x * i32(p.inputHeight) + pixel.x) * i32(p.inputWidth) + pixel.y - i32(p.firstInput);

@@ -11,6 +11,7 @@ struct Params {
   groups: u32,
   channels: u32, // of a group
   eps: u32,      // bits of an f32
+  shiftStride: u32, // texels from one picture's first pixel to the next one's in shift
 }
 
 @group(0) @binding(0) var<storage, read> s: array<f32>;
@@ -30,7 +31,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   for (var c = first; c < first + p.channels; c++) {
     var sum = 0.0;
     for (var i = 0u; i < p.chunks; i++) { sum += s[(id.y * p.chunks + i) * 2u * stride + c]; }
-    let m = shift[id.y * stride + c] + sum / n;
+    let m = shift[id.y * 4u * p.shiftStride + c] + sum / n;
     y[(id.y * 2u) * stride + c] = sum / n; // kept here for the second round
     mean += m / f32(p.channels);
   }
@@ -39,7 +40,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var squares = 0.0;
     for (var i = 0u; i < p.chunks; i++) { squares += s[((id.y * p.chunks + i) * 2u + 1u) * stride + c]; }
     let m = y[(id.y * 2u) * stride + c];
-    let d = shift[id.y * stride + c] + m - mean;
+    let d = shift[id.y * 4u * p.shiftStride + c] + m - mean;
     variance += max(squares / n - m * m, 0.0) + d * d;
   }
   let scale = 1.0 / sqrt(variance / f32(p.channels) + bitcast<f32>(p.eps));

@@ -15,7 +15,7 @@ struct Params {
   chunks: u32,    // of a picture
   firstChunk: u32, // chunks before the first of this dispatch, in the whole tensor
   firstPixel: u32, // pixels before x's first, in the whole tensor
-  pictureChunks: u32, // chunks of this dispatch, of one picture
+  shiftStride: u32, // texels from one picture's first pixel to the next one's in shift
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var squares: array<vec4<f32>, BLOCK>;
   for (var b = 0u; b < BLOCK; b++) { // unroll
     at[b] = min((group.y * BLOCK + b) * LANES + lane, p.texels - 1u);
-    first[b] = shift[picture * p.texels + at[b]];
+    first[b] = shift[picture * p.shiftStride + at[b]];
   }
   for (var i = start; i < end; i++) {
     let row = (picture * p.pixels + i - p.firstPixel) * p.texels;

@@ -1,77 +1,59 @@
-// matmul_plain: products of activations for many pictures and heads at once, for any device: queries with keys, weights
-// of attention with values. No subgroups, no workgroup memory.
+// matmul_plain: the product of two activations, for any device: y = scale·a·b, or scale·a·bᵀ with TRANSPOSED. No
+// subgroups, no workgroup memory.
 //
-//   x   [Z,M,K]  f32 left operand
-//   w            f32 right operand: [Z,N,K] with TRANSPOSED (x·wᵀ), else [Z,K,N] (x·w)
-//   y   [Z,M,N]  f32 output, times p.scale
+//   a [M,K] f32    b [K,N], transposed [N,K], f32    y [M,N] f32
 //
-// Z = outer·p.heads + inner: operand i starts at vec4 first + outer·outerStep + inner·innerStep and its rows are rowStep
-// vec4s apart, so heads may be columns of wider rows. K is padded to a multiple of 4: with TRANSPOSED both operands hold
-// zeros there; else x does, and rows of w beyond p.depth are not read. Columns of y beyond N up to the next vec4 are zero
-// with TRANSPOSED, else w's own padding.
-//
+// Rows of a and b may be runs of columns of wider rows. Columns of K beyond the last, up to a multiple of 4, are zero in a.
 // A lane makes LANE_ROWS rows × 4 columns; a workgroup of 16 × 4 lanes makes 4·LANE_ROWS rows × 64 columns. Lanes side by
-// side read the same vec4 of x. Sums are f32.
-// Dispatch (⌈M/(4·LANE_ROWS)⌉, ⌈N/64⌉, Z). Goes round its loop K/4 times.
+// side read the same vec4 of a. Sums are f32.
+// Dispatch (⌈M/(4·LANE_ROWS)⌉, ⌈N/64⌉, 1). Goes round its loop ⌈K/4⌉ times.
 const LANE_ROWS: u32 = 8u;
-const TRANSPOSED: bool = true;
-
-struct Operand {
-  first: u32,
-  rowStep: u32,
-  innerStep: u32,
-  outerStep: u32,
-}
+const TRANSPOSED: bool = false;
 
 struct Params {
-  x: Operand,
-  w: Operand,
-  y: Operand,
   rows: u32,    // M
-  depth: u32,   // K
-  columns: u32, // N
-  heads: u32,   // inner operands to an outer one
-  scale: f32,
+  quads: u32,   // ⌈K/4⌉
+  columns: u32, // ⌈N/4⌉
+  bRows: u32,   // rows of b: K, transposed N
+  scale: u32,   // bits of an f32
+  aStride: u32, // vec4s of a row, and the first vec4
+  aFirst: u32,
+  bStride: u32,
+  bFirst: u32,
 }
 
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> p: Params;
 
-fn start(o: Operand, z: u32) -> u32 {
-  return o.first + z / p.heads * o.outerStep + z % p.heads * o.innerStep;
+fn load_b(row: u32, quad: u32) -> vec4<f32> {
+  return b[p.bFirst + min(row, p.bRows - 1u) * p.bStride + quad];
 }
 
 @compute @workgroup_size(16, 4)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) lane: vec3<u32>) {
   let top = (group.x * 4u + lane.y) * LANE_ROWS;
-  let column = (group.y * 16u + lane.x) * 4u;
+  let column = group.y * 16u + lane.x;
   if (column >= p.columns) { return; }
-  let x0 = start(p.x, group.z);
-  let w0 = start(p.w, group.z);
   var acc: array<vec4<f32>, LANE_ROWS>;
-  for (var q = 0u; q * 4u < p.depth; q++) {
+  for (var q = 0u; q < p.quads; q++) {
     var m: mat4x4<f32>; // 4 of K × 4 columns
     if (TRANSPOSED) {
-      for (var j = 0u; j < 4u; j++) { // unroll
-        if (column + j < p.columns) { m[j] = w[w0 + (column + j) * p.w.rowStep + q]; }
-      }
-      m = transpose(m);
+      let at = column * 4u;
+      m = transpose(mat4x4<f32>(load_b(at, q), load_b(at + 1u, q), load_b(at + 2u, q), load_b(at + 3u, q)));
     } else {
-      for (var j = 0u; j < 4u; j++) { // unroll
-        if (q * 4u + j < p.depth) { m[j] = w[w0 + (q * 4u + j) * p.w.rowStep + column / 4u]; }
-      }
+      let at = q * 4u;
+      m = mat4x4<f32>(load_b(at, column), load_b(at + 1u, column), load_b(at + 2u, column), load_b(at + 3u, column));
     }
     for (var r = 0u; r < LANE_ROWS; r++) { // unroll
-      let a = x[x0 + min(top + r, p.rows - 1u) * p.x.rowStep + q];
-      acc[r] += a.x * m[0] + a.y * m[1] + a.z * m[2] + a.w * m[3];
+      let row = a[p.aFirst + min(top + r, p.rows - 1u) * p.aStride + q];
+      acc[r] += row.x * m[0] + row.y * m[1] + row.z * m[2] + row.w * m[3];
     }
   }
-  let y0 = start(p.y, group.z);
   for (var r = 0u; r < LANE_ROWS; r++) { // unroll
     if (top + r < p.rows) {
-      y[y0 + (top + r) * p.y.rowStep + column / 4u] = acc[r] * p.scale;
+      y[(top + r) * p.columns + column] = acc[r] * bitcast<f32>(p.scale);
     }
   }
 }
