@@ -37,7 +37,7 @@ func TestSource(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if strings.Contains(text, "// unroll") {
+		if strings.Contains(text, "{ // unroll") {
 			t.Errorf("%s: a marked loop was left", name)
 		}
 	}
