@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"bytes"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -181,5 +182,26 @@ func TestGoldenOtherNetworks(t *testing.T) {
 	_, err := models.Open(goldens.Path(t, "models/esrgan_tiny.safetensors"))
 	if err == nil || !strings.Contains(err.Error(), "holds no UNet") || !strings.Contains(err.Error(), "body.0.rdb1") {
 		t.Errorf("error %v must say what the file holds", err)
+	}
+}
+
+// Whatever a file holds, opening it as a model ends in one line that names it:
+// the undamaged ones of the set are no models either.
+func TestGoldenBadFilesAreNoModels(t *testing.T) {
+	var index struct {
+		Files map[string]any `json:"files"`
+	}
+	goldens.JSON(t, "bad/index.json", &index)
+	for name := range index.Files {
+		m, err := models.Open(goldens.Path(t, "bad/"+name))
+		if err == nil {
+			m.Close()
+			t.Errorf("%s: opened", name)
+			continue
+		}
+		short := strings.TrimSuffix(name, filepath.Ext(name))
+		if !errors.Is(err, models.ErrInvalid) || !strings.Contains(err.Error(), short) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error is not one line of ErrInvalid that names the file: %v", name, err)
+		}
 	}
 }

@@ -3,8 +3,8 @@ package weights
 import "bytes"
 
 // signatures are the beginnings of files that are met where a safetensors file
-// is expected. None can begin a safetensors file: read as a header length, each
-// is above the limit.
+// is expected. They count only where the same bytes, read as the length of a
+// header, make no sense.
 var signatures = []struct{ prefix, reason string }{
 	{"version https://git-lfs", "is a Git LFS pointer, not the file itself; run \"git lfs pull\" or fetch the file again"},
 	{"PK\x03\x04", "is a zip archive, probably a pickle checkpoint: pickle checkpoints are not read yet, use a .safetensors file"},
