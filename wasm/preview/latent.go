@@ -24,7 +24,8 @@ func NewDecoder() *Decoder {
 	return d
 }
 
-// Colours is the linear rule of one model: rgb = bias + Σ channel·factor, in [-1,1].
+// Colours is the linear rule of one model: rgb = bias + Σ channel·factor,
+// 0 black and 1 full.
 type Colours struct {
 	Factors [][3]float32 // [channels][rgb]
 	Bias    [3]float32
@@ -60,9 +61,9 @@ func (d *Decoder) pixel(payload []byte, i, stride int, colours Colours) [3]float
 	return rgb
 }
 
-// toByte maps [-1,1] to [0,255]; values outside are clipped, NaN is black.
+// toByte maps [0,1] to [0,255]; values outside are clipped, NaN is black.
 func toByte(v float32) byte {
-	scaled := (v+1)*127.5 + 0.5
+	scaled := v*255 + 0.5
 	if !(scaled > 0) {
 		return 0
 	}

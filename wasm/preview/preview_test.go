@@ -95,13 +95,13 @@ func TestRGBA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	colours := Colours{Factors: [][3]float32{{0.5, 0, -1}, {0, 1, 0}}, Bias: [3]float32{0.25, -1, 0}}
+	colours := Colours{Factors: [][3]float32{{0.5, 0, -1}, {0, 1, 0}}, Bias: [3]float32{0.25, -1.5, 0}}
 	got, err := NewDecoder().RGBA(nil, frame, colours)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// pixel 0: r .25+.5=.75, g -1+2=1, b -1; pixel 1: a NaN in channel 1 makes all of it NaN, drawn black.
-	want := []byte{223, 255, 0, 255, 0, 0, 0, 255}
+	// pixel 0: r .25+.5=.75, g -1.5+2=.5, b -1; pixel 1: a NaN in channel 1 makes all of it NaN, drawn black.
+	want := []byte{191, 128, 0, 255, 0, 0, 0, 255}
 	if !bytes.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -111,7 +111,7 @@ func TestRGBAReusesAndRefuses(t *testing.T) {
 	frame, _ := Parse(message(Latent, 1, 1, 1, 2, 2, "j", make([]byte, 8)))
 	decoder, dst := NewDecoder(), make([]byte, 64)
 	got, err := decoder.RGBA(dst, frame, Colours{Factors: make([][3]float32, 1)})
-	if err != nil || len(got) != 16 || &got[0] != &dst[0] || got[0] != 128 {
+	if err != nil || len(got) != 16 || &got[0] != &dst[0] || got[0] != 0 {
 		t.Errorf("got %v, %v", got, err)
 	}
 	if _, err := decoder.RGBA(dst, frame, Colours{Factors: make([][3]float32, 4)}); !errors.Is(err, ErrFactors) {

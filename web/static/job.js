@@ -1,0 +1,82 @@
+// A job as this page knows it: what was asked, and what has been heard of it.
+
+const window = 8; // steps over which the speed is averaged
+const over = new Set(['complete', 'failed', 'cancelled']);
+
+export class Job {
+  constructor(id, request, state = 'queued') {
+    this.id = id;
+    this.request = request;
+    this.state = state;
+    this.step = 0;
+    this.total = request.steps ?? 0;
+    this.seed = request.seed;
+    this.width = request.width;
+    this.height = request.height;
+    this.created = Date.now();
+    this.marks = []; // [step, time] of the latest steps
+  }
+
+  /** From the server's record. */
+  static from(record) {
+    const job = new Job(record.id ?? record.job_id, record.request ?? record, record.state);
+    job.learn(record);
+    job.sent = true;
+    job.created = Date.parse(record.created) || 0;
+    return job;
+  }
+
+  /** Takes over what a newer record or state message says. */
+  learn(record) {
+    if (record.state) this.state = record.state;
+    const [picture] = record.pictures ?? [];
+    this.seed = picture?.seed ?? record.seed ?? this.seed;
+    this.width = picture?.width ?? this.width;
+    this.height = picture?.height ?? this.height;
+    this.message = record.message ?? this.message;
+    this.elapsed = record.elapsed_ms ?? (record.elapsed ? record.elapsed / 1e6 : this.elapsed);
+  }
+
+  get done() {
+    return over.has(this.state);
+  }
+
+  /** Applies one event of the stream. */
+  apply(event, now) {
+    switch (event.type) {
+      case 'progress':
+      case 'preview':
+        this.state = 'running';
+        this.step = event.step;
+        this.total = event.total;
+        this.marks = [...this.marks, [event.step, now]].slice(-window);
+        break;
+      case 'complete':
+        this.state = 'complete';
+        this.step = this.total;
+        this.learn(event);
+        break;
+      case 'error':
+        this.message = event.message;
+        this.state = event.kind === 'cancelled' || event.message === 'Job cancelled by user' ? 'cancelled' : 'failed';
+    }
+  }
+
+  /** Forgets the speed: what comes next may be a replay. */
+  restart() {
+    this.marks = [];
+  }
+
+  /** Milliseconds a step, or undefined until two steps were seen. */
+  get rate() {
+    if (this.marks.length < 2) return undefined;
+    const [first, last] = [this.marks[0], this.marks.at(-1)];
+    const rate = (last[1] - first[1]) / (last[0] - first[0]);
+    return rate > 0.5 ? rate : undefined;
+  }
+
+  /** Milliseconds until the last step. */
+  get left() {
+    return this.rate && this.rate * (this.total - this.step);
+  }
+}

@@ -1,0 +1,295 @@
+// The page: what happens when, from opening it to the picture.
+import * as api from './api.js';
+import { Channel } from './channel.js';
+import * as drawer from './drawer.js';
+import * as form from './form.js';
+import { Job } from './job.js';
+import * as lists from './lists.js';
+import * as stage from './stage.js';
+import { duration } from './text.js';
+
+const $ = (id) => document.getElementById(id);
+const visited = 'waggle.visited';
+const galleryLength = 24;
+const pollEvery = 15_000;
+const startLimit = 2000; // longest wait for the program and the socket before the first picture
+
+const jobs = new Map(); // every job this page has heard of
+let pinned = false; // the visitor chose what is on the stage
+
+const channel = new Channel({
+  state: linkState,
+  event: heard,
+  jobState(id, message) {
+    const job = jobs.get(id);
+    if (!job || job.done) return;
+    job.learn(message.record ?? { state: message.state });
+    if (job.done) settle(job);
+    changed(job);
+  },
+  preview(id, message) {
+    const job = jobs.get(id);
+    if (!job || job.done) return;
+    job.preview = message;
+    stage.preview(job);
+  },
+  refused: lost,
+});
+
+// --- what the server says
+
+function linkState(state) {
+  $('link').dataset.state = state;
+  $('link').lastElementChild.textContent = state === 'open' ? 'Connected' : 'Connection lost. Trying again…';
+  if (state === 'lost') for (const job of active()) job.restart();
+  else refresh();
+}
+
+function heard(id, _, event) {
+  const job = jobs.get(id);
+  if (!job) return;
+  job.apply(event, performance.now());
+  if (event.type === 'preview' && drawer.wanted(coloursOf(job)) === 'png') {
+    job.preview = drawer.previewOf(event) ?? job.preview;
+    stage.preview(job);
+  }
+  if (job.done) settle(job);
+  follow(job);
+  changed(job);
+  tell(job, event);
+}
+
+/** A job is over: nothing more will come for it. */
+function settle(job) {
+  channel.unsubscribe(job.id);
+  if (job.state === 'complete' && job === stage.job()) form.offerSeed(job.seed);
+}
+
+/** The server has no such job (any more): it was restarted, or the job expired. */
+async function lost(id, text) {
+  const job = jobs.get(id);
+  if (!job || job.done) return;
+  try {
+    job.learn(await api.record(id));
+    if (!job.done) throw new api.Problem(text, 0);
+  } catch (problem) {
+    job.state = 'failed';
+    job.message = problem.status === 404 ? 'The server does not know this job any more. Was it restarted?' : text;
+  }
+  changed(job);
+}
+
+/** After the picture on the stage is finished, the next one that forms takes its place. */
+function follow(job) {
+  if (!pinned && job.state === 'running' && (stage.job()?.done ?? true)) stage.show(job);
+}
+
+/** Tells screen readers what matters: the start, every quarter, the end. */
+function tell(job, event) {
+  if (job !== stage.job()) return;
+  const quarter = Math.max(1, Math.round(job.total / 4));
+  const say = {
+    progress: () => (job.step % quarter === 0 && job.step < job.total ? `Step ${job.step} of ${job.total}` : undefined),
+    complete: () => `The picture is done${job.elapsed ? `, it took ${duration(job.elapsed)}` : ''}`,
+    error: () => (job.state === 'cancelled' ? 'Cancelled' : `It failed: ${job.message}`),
+  };
+  const text = (say[event.type] ?? say.progress)();
+  if (text) $('announce').textContent = text;
+}
+
+// --- what the visitor does
+
+/** Submits an operation and shows its job. */
+async function make(operation) {
+  complain('');
+  const job = new Job(operation.id ?? api.newId(), operation);
+  operation.id = job.id;
+  if (stage.job()?.done ?? true) {
+    pinned = false;
+    stage.show(job);
+  }
+  $('make').disabled = true;
+  try {
+    await sendUntilAnswered(job);
+    listen(job);
+    changed(job);
+  } catch (problem) {
+    refusedAtOnce(job, problem);
+  } finally {
+    $('make').disabled = false;
+  }
+}
+
+/** Posts a job; tries once more under the same id when no answer came. */
+async function sendUntilAnswered(job) {
+  let answer;
+  try {
+    answer = await api.submit(job.request);
+  } catch (problem) {
+    if (problem.status !== 0) throw problem;
+    answer = await api.submit(job.request);
+  }
+  job.id = answer.job_id ?? job.id;
+  job.sent = true;
+  jobs.set(job.id, job);
+}
+
+function refusedAtOnce(job, problem) {
+  job.state = 'failed';
+  job.message = problem.message;
+  complain(problem.message);
+  if (problem.status === 400) form.blame(problem.message);
+  stage.update(job);
+}
+
+function submit() {
+  const operation = form.operation(complain);
+  if (operation) make(operation);
+}
+
+async function cancel(job) {
+  if (!job || job.done || job.cancelling) return;
+  job.cancelling = true;
+  stage.update(job);
+  try {
+    await api.cancel(job.id);
+  } catch (problem) {
+    job.cancelling = false;
+    if (problem.status !== 404) complain(`Cannot cancel: ${problem.message}`);
+    stage.update(job);
+  }
+}
+
+/** Makes a shown job's picture again, as it was asked for or with a new seed. */
+function repeat(job, seed) {
+  const request = { ...job.request, seed: seed ?? null, id: undefined };
+  make(request);
+}
+
+function open(job) {
+  pinned = true;
+  stage.show(job);
+  if (job.state === 'complete') form.offerSeed(job.seed);
+  history.replaceState(null, '', `#${job.id}`);
+  render();
+  if ($('frame').getBoundingClientRect().top < 0) $('frame').scrollIntoView({ block: 'center' });
+}
+
+function complain(text) {
+  $('alert').hidden = !text;
+  $('alert').firstElementChild.textContent = text;
+}
+
+// --- keeping up
+
+const coloursOf = (job) => drawer.coloursOf(form.model(job.request.model));
+const newestFirst = () => [...jobs.values()].sort((a, b) => b.created - a.created);
+const active = () => newestFirst().reverse().filter((job) => !job.done);
+
+function listen(job) {
+  if (!job.done) channel.subscribe(job.id, drawer.wanted(coloursOf(job)));
+}
+
+function changed(job) {
+  stage.update(job);
+  render();
+}
+
+function render() {
+  lists.queue(active(), stage.job(), { open, drop: cancel });
+  const finished = newestFirst().filter((job) => job.state === 'complete').slice(0, galleryLength);
+  lists.gallery(finished, stage.job(), open);
+}
+
+/** Takes over the server's list; jobs from elsewhere appear and are listened to. */
+async function refresh() {
+  const found = await api.records(`limit=${galleryLength}`).catch(() => []);
+  for (const record of found) {
+    const known = jobs.get(record.id);
+    if (!known) jobs.set(record.id, Job.from(record));
+    else if (!known.done && Job.from(record).done) known.learn(record);
+    listen(jobs.get(record.id));
+  }
+  if (stage.job()) stage.update(stage.job());
+  render();
+}
+
+/** Reads what the server can do; tries again until it answers. */
+async function learnServer() {
+  for (let wait = 500; ; wait = Math.min(8000, wait * 2)) {
+    try {
+      const [models, samplers, node] = await Promise.all([api.models(), api.samplers(), api.info().catch(() => ({}))]);
+      form.fill(models, samplers);
+      $('node').textContent = node.device ?? '';
+      if (models.length) return complain('');
+      await noModel();
+    } catch (problem) {
+      complain(problem.message);
+    }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+}
+
+async function noModel() {
+  const reason = await api.ready().then(() => '', (problem) => problem.message);
+  complain(`No model is ready yet${reason ? `: ${reason}` : '.'}`);
+}
+
+/** Whether this browser opens the page for the first time. */
+function firstVisit() {
+  try {
+    const first = !localStorage.getItem(visited);
+    localStorage.setItem(visited, '1');
+    return first;
+  } catch {
+    return jobs.size === 0;
+  }
+}
+
+/** Shows something at once: the linked job, what runs, the newest picture, or on a first visit the example. */
+function begin() {
+  const first = firstVisit();
+  const linked = jobs.get(location.hash.slice(1));
+  if (linked) return open(linked);
+  if (first) {
+    form.setPrompt(form.model()?.example || document.querySelector('[data-prompt]').dataset.prompt);
+    return submit();
+  }
+  const best = active()[0] ?? newestFirst().find((job) => job.state === 'complete');
+  if (!best) return undefined;
+  stage.show(best);
+  form.offerSeed(best.seed);
+  return render();
+}
+
+// --- wiring
+
+$('compose').addEventListener('submit', (event) => { event.preventDefault(); submit(); });
+$('cancel').addEventListener('click', () => cancel(stage.job()));
+$('retry').addEventListener('click', () => repeat(stage.job(), stage.job().request.seed));
+$('again').addEventListener('click', () => repeat(stage.job()));
+$('reuse').addEventListener('click', () => {
+  form.adopt(stage.job().request, stage.job().seed);
+  $('prompt').focus();
+});
+$('alert').lastElementChild.addEventListener('click', () => complain(''));
+document.querySelector('.examples').addEventListener('click', ({ target }) => {
+  if (target.dataset.prompt) form.setPrompt(target.dataset.prompt);
+});
+document.addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    submit();
+  } else if (event.key === 'Escape') {
+    cancel(stage.job());
+  }
+});
+setInterval(() => document.hidden || refresh(), pollEvery);
+
+await learnServer();
+await Promise.race([
+  Promise.all([drawer.started, channel.opened(startLimit)]),
+  new Promise((resolve) => setTimeout(resolve, startLimit)),
+]);
+await refresh();
+begin();
