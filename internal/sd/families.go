@@ -10,11 +10,12 @@ import (
 
 // family is what published models of one kind have in common and their files do not say.
 type family struct {
-	name     string
-	context  int     // width of the text states, by which published models are told apart
-	defaults Request // side of the picture, steps, guidance, sampler, schedule
-	scale    float64 // the autoencoder's scaling factor
-	colours  Colours // the autoencoder's latent, approximately
+	name        string
+	context     int     // width of the text states, by which published models are told apart
+	defaults    Request // side of the picture, steps, guidance, sampler, schedule
+	mayPredictV bool    // some of its models predict v
+	scale       float64 // the autoencoder's scaling factor
+	colours     Colours // the autoencoder's latent, approximately
 }
 
 // The families, and what they are known by when their context is none of these (see familyOf).
@@ -27,7 +28,7 @@ var (
 		colours:  sdColours,
 	}
 	sd2 = family{
-		name: "sd2", context: 1024, scale: 0.18215,
+		name: "sd2", context: 1024, mayPredictV: true, scale: 0.18215,
 		defaults: Request{Width: 768, Height: 768, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
 		colours:  sdColours,
 	}

@@ -5,12 +5,12 @@ package sd
 
 import (
 	"context"
+	"fmt"
 	"image"
 	"time"
 
-	"waggle/internal/nn"
+	"waggle/internal/sampler"
 	"waggle/internal/tokenizer"
-	"waggle/internal/weights"
 )
 
 // Request says what to draw and how. Zero values stand for the model's defaults.
@@ -23,7 +23,7 @@ type Request struct {
 	Sampler          string
 	Schedule         string
 	Sigmas           []float64 // in place of a schedule: decreasing, ending in 0
-	Dialect          string    // whose noise: see package noise
+	Dialect          string    // whose noise and time steps: see package noise
 	Eta              float64   // share of fresh noise in ancestral steps
 	ClipSkip         int       // text layer counted from the end, 1 the last
 }
@@ -37,7 +37,7 @@ type Latent struct {
 // Progress is told after every step.
 type Progress struct {
 	Step, Total int    // from 1
-	Latent      Latent // the model's guess of the finished picture, without the noise that is still to go
+	Latent      Latent // the model's guess of the finished picture, without the noise that is still to go; not to be changed
 	Elapsed     time.Duration
 }
 
@@ -47,32 +47,90 @@ type Pipeline struct {
 	networks   Networks
 	family     family
 	tokenizers []*tokenizer.Tokenizer
+	model      *sampler.Model
 	compiler   compiler
 	programs   *cache[program]
 	texts      *cache[conditioning]
 }
 
-// Limits of the caches: a picture takes a UNet, a decoder and up to two text encoders; a prompt two chunks or so.
-const (
-	programLimit = 6
-	textLimit    = 64
-)
-
-// program finds a compiled graph or compiles it.
-func (p *Pipeline) program(key string, src weights.Source, build func() *nn.Graph) (program, error) {
-	if found, ok := p.programs.get(key); ok {
-		return found, nil
-	}
-	p.programs.shrink(programLimit - 1) // what will be dropped shall not be in memory beside the new one
-	made, err := p.compiler.compile(build(), src)
+// Generate draws a picture. onStep, which may be nil, is called after every step; ctx is looked at before every step.
+func (p *Pipeline) Generate(ctx context.Context, r Request, onStep func(Progress)) (*image.NRGBA, error) {
+	s, err := p.settle(r)
 	if err != nil {
 		return nil, err
 	}
-	p.programs.put(key, made)
-	return made, nil
+	prompts, err := p.prompts(s)
+	if err != nil {
+		return nil, err
+	}
+	noise, err := s.dialect.Picture(s.Seed)
+	if err != nil {
+		return nil, err
+	}
+	x := s.grid.Init(noise.Initial(s.channels * s.height * s.width))
+	if x, err = p.denoise(ctx, s, prompts, x, noise.Step, onStep); err != nil {
+		return nil, err
+	}
+	picture, err := p.decode(s, x)
+	if err != nil {
+		return nil, err
+	}
+	return toImage(picture, s.Width, s.Height), nil
 }
 
-var (
-	_ context.Context
-	_ image.Image
-)
+// denoise moves the latent x [C,H,W] along all steps and returns it. prompts holds the positive prompt, or the negative and
+// the positive one.
+func (p *Pipeline) denoise(ctx context.Context, s settings, prompts []conditioning, x []float32,
+	fresh func(int) []float32, onStep func(Progress)) ([]float32, error) {
+	start := time.Now()
+	unet, err := p.denoiser(s, prompts)
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.grid.Steps() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := s.sampler.Step(i, x, unet.denoised, fresh); err != nil {
+			return nil, err
+		}
+		if onStep != nil {
+			guess := Latent{Channels: s.channels, Height: s.height, Width: s.width, Data: unet.guess}
+			onStep(Progress{Step: i + 1, Total: s.grid.Steps(), Latent: guess, Elapsed: time.Since(start)})
+		}
+	}
+	return x, ctx.Err()
+}
+
+// decode turns a latent [C,H,W] into a picture [height,width,3] of about −1…1.
+func (p *Pipeline) decode(s settings, x []float32) ([]float32, error) {
+	decoder, err := p.program(fmt.Sprint("decode ", s.height, s.width), p.networks.vae.tensors, decodeGraph(p.networks.vae, s.height, s.width))
+	if err != nil {
+		return nil, fmt.Errorf("decoder: %w", err)
+	}
+	z := transposed(x, 1, s.channels, s.height*s.width)
+	scale := float32(p.networks.vae.config.Scale)
+	for i := range z {
+		z[i] /= scale
+	}
+	return run(decoder, 0, "latent", z, "picture")
+}
+
+// toImage rounds a picture [h,w,3] of −1…1 to bytes.
+func toImage(picture []float32, width, height int) *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, width, height))
+	for i := range width * height {
+		var rgb [3]float32
+		for k, v := range picture[3*i:][:3] {
+			rgb[k] = v/2 + 0.5
+		}
+		setPixel(img.Pix[4*i:], rgb)
+	}
+	return img
+}
+
+// Preview draws a latent with one pixel for every cell, by the family's linear rule.
+func (p *Pipeline) Preview(l Latent) *image.NRGBA { return p.family.colours.picture(l) }
+
+// Close gives back everything on the GPU.
+func (p *Pipeline) Close() { p.programs.shrink(0) }

@@ -70,6 +70,29 @@ func padToken(files models.TokenizerFiles) (id int32, ok bool, err error) {
 // tokens of a prompt: for each text encoder its chunks.
 type tokens [][][]int32
 
+// prompts encodes what a picture needs: the prompt, behind the negative one where there is guidance.
+func (p *Pipeline) prompts(s settings) ([]conditioning, error) {
+	texts := []string{s.Negative, s.Prompt}[2-s.passes:]
+	var all []tokens
+	longest := 0
+	for _, text := range texts {
+		t, err := p.tokenize(text)
+		if err != nil {
+			return nil, err
+		}
+		all, longest = append(all, t), max(longest, len(t[0]))
+	}
+	var prompts []conditioning
+	for _, t := range all {
+		c, err := p.encode(p.pad(t, longest), s.ClipSkip)
+		if err != nil {
+			return nil, err
+		}
+		prompts = append(prompts, c)
+	}
+	return prompts, nil
+}
+
 // tokenize cuts a prompt into chunks for every text encoder.
 func (p *Pipeline) tokenize(text string) (tokens, error) {
 	var all tokens
@@ -143,17 +166,11 @@ func (p *Pipeline) encodeChunk(i int, chunk []int32, clipSkip int) (c conditioni
 	if c, ok := p.texts.get(fmt.Sprint(key, chunk)); ok {
 		return c, nil
 	}
-	encoder, err := p.program(fmt.Sprint("text ", key), n.tensors, func() *nn.Graph { return textGraph(n, skip) })
+	encoder, err := p.program("text "+key, n.tensors, textGraph(n, skip))
 	if err != nil {
 		return c, err
 	}
-	if err := encoder.SetInput("ids", asFloats(chunk)); err != nil {
-		return c, err
-	}
-	if err := encoder.Run(0); err != nil {
-		return c, err
-	}
-	if c.context, err = encoder.Output("context"); err != nil {
+	if c.context, err = run(encoder, 0, "ids", asFloats(chunk), "context"); err != nil {
 		return c, err
 	}
 	if width := n.config.Projection; width > 0 {

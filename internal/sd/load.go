@@ -1,0 +1,75 @@
+package sd
+
+import (
+	"errors"
+	"fmt"
+
+	"waggle/gpu"
+	"waggle/internal/models"
+	"waggle/internal/nn"
+	"waggle/internal/sampler"
+	"waggle/internal/weights"
+)
+
+// newPipeline reads a model's configuration; nothing is compiled before it is needed.
+func newPipeline(c compiler, m *models.Model) (*Pipeline, error) {
+	networks, family, err := readNetworks(m)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", m.Name, err)
+	}
+	p := &Pipeline{
+		name: m.Name, networks: networks, family: family, compiler: c,
+		programs: newCache(programLimit, program.Close), texts: newCache[conditioning](textLimit, nil),
+	}
+	for i, files := range []models.TokenizerFiles{m.Tokenizer, m.Tokenizer2}[:len(networks.text)] {
+		t, err := newTokenizer(files, networks.text[i].config)
+		if err != nil {
+			return nil, fmt.Errorf("load %s: tokenizer %d: %w", m.Name, i+1, err)
+		}
+		p.tokenizers = append(p.tokenizers, t)
+	}
+	if p.model, err = noiseModel(m.Scheduler, networks.unet, family); err != nil {
+		return nil, fmt.Errorf("load %s: %w", m.Name, err)
+	}
+	return p, nil
+}
+
+// noiseModel is what scheduler_config.json says, else what is usual for the family.
+func noiseModel(config []byte, unet network[UNetConfig], f family) (*sampler.Model, error) {
+	if config != nil {
+		c, err := sampler.ParseConfig(config)
+		if err != nil {
+			return nil, err
+		}
+		return sampler.NewModel(c)
+	}
+	prediction := sampler.Epsilon
+	if f.mayPredictV && (probe{unet.tensors}).looksLikeV() {
+		prediction = sampler.V
+	}
+	return sampler.NewModel(sampler.StableDiffusion(prediction))
+}
+
+// Limits of the caches: a picture takes a UNet, a decoder and up to two text encoders; a prompt two chunks or so.
+const (
+	programLimit = 6
+	textLimit    = 64
+)
+
+// program finds a compiled graph or compiles it.
+func (p *Pipeline) program(key string, src weights.Source, g *nn.Graph) (program, error) {
+	if found, ok := p.programs.get(key); ok {
+		return found, nil
+	}
+	p.programs.shrink(programLimit - 1) // what must go shall be gone before the new one comes
+	made, err := p.compiler.compile(g, src)
+	if errors.Is(err, gpu.ErrOutOfMemory) {
+		p.programs.shrink(0)
+		made, err = p.compiler.compile(g, src)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.programs.put(key, made)
+	return made, nil
+}

@@ -1,0 +1,158 @@
+package sd
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"waggle/internal/noise"
+	"waggle/internal/sampler"
+)
+
+// Info describes a model to people and programs.
+type Info struct {
+	Name, Family     string
+	Defaults         Request // what zero values of a request mean
+	MinSide, MaxSide int     // pixels
+	Multiple         int     // width and height are multiples of it
+	LatentChannels   int
+	Factor           int // side in pixels of one latent cell
+	Colours          Colours
+}
+
+// Bounds of a request. Greater pictures than the model was trained on are possible; these keep numbers within reason.
+const (
+	minSide     = 64
+	maxSide     = 4096
+	maxSteps    = 1000
+	maxGuidance = 100
+	maxClipSkip = 12
+)
+
+// Info describes the model.
+func (p *Pipeline) Info() Info {
+	vae := p.networks.vae.config
+	return Info{
+		Name: p.name, Family: p.family.name, Defaults: p.defaults(), MinSide: minSide, MaxSide: maxSide,
+		Multiple: vae.Factor(), Factor: vae.Factor(), LatentChannels: vae.Latent, Colours: p.family.colours,
+	}
+}
+
+// defaults are the family's, with the side that the model's own configuration names.
+func (p *Pipeline) defaults() Request {
+	d := p.family.defaults
+	if side := p.networks.unet.config.SampleSize * p.networks.vae.config.Factor(); side > 0 {
+		d.Width, d.Height = side, side
+	}
+	return d
+}
+
+// settings are a request made complete.
+type settings struct {
+	Request
+	channels, height, width int // of the latent
+	passes                  int // of the network a step: 2 with guidance
+	dialect                 noise.Dialect
+	grid                    *sampler.Grid
+	sampler                 *sampler.Sampler
+}
+
+// settle fills in the model's defaults and checks every number of a request.
+func (p *Pipeline) settle(r Request) (settings, error) {
+	r = r.or(p.defaults())
+	if err := p.checkRequest(r); err != nil {
+		return settings{}, err
+	}
+	vae := p.networks.vae.config
+	s := settings{Request: r, channels: vae.Latent, height: r.Height / vae.Factor(), width: r.Width / vae.Factor(), passes: 1}
+	if r.Guidance > 1 {
+		s.passes = 2
+	}
+	var err error
+	if s.dialect, err = noise.ParseDialect(r.Dialect); err != nil {
+		return settings{}, err
+	}
+	err = p.settleSampler(&s)
+	return s, err
+}
+
+// or takes the values of d where r has none. A schedule belongs to its sampler: who names a sampler alone gets the normal one.
+func (r Request) or(d Request) Request {
+	if r.Sampler == "" {
+		r.Sampler = d.Sampler
+		if r.Schedule == "" {
+			r.Schedule = d.Schedule
+		}
+	}
+	for _, field := range []struct {
+		value *int
+		other int
+	}{{&r.Width, d.Width}, {&r.Height, d.Height}, {&r.Steps, d.Steps}} {
+		if *field.value == 0 {
+			*field.value = field.other
+		}
+	}
+	if r.Guidance == 0 {
+		r.Guidance = d.Guidance
+	}
+	return r
+}
+
+func (p *Pipeline) checkRequest(r Request) error {
+	if in := p.networks.unet.config.In; in != p.networks.unet.config.Out {
+		return fmt.Errorf("model %s reads %d channels: it changes a given picture and cannot draw from text alone", p.name, in)
+	}
+	multiple := p.networks.vae.config.Factor()
+	for _, side := range []struct {
+		name  string
+		value int
+	}{{"width", r.Width}, {"height", r.Height}} {
+		if side.value < minSide || side.value > maxSide || side.value%multiple != 0 {
+			return fmt.Errorf("%s %d: want a multiple of %d from %d to %d", side.name, side.value, multiple, minSide, maxSide)
+		}
+	}
+	if r.Steps < 1 || r.Steps > maxSteps {
+		return fmt.Errorf("steps %d: want 1…%d", r.Steps, maxSteps)
+	}
+	if !(r.Guidance >= 0 && r.Guidance <= maxGuidance) {
+		return fmt.Errorf("guidance %v: want 0…%d", r.Guidance, maxGuidance)
+	}
+	if r.ClipSkip < 0 || r.ClipSkip > maxClipSkip {
+		return fmt.Errorf("clip skip %d: want 1…%d, or 0 for the model's own", r.ClipSkip, maxClipSkip)
+	}
+	if len(r.Sigmas) > maxSteps+1 {
+		return fmt.Errorf("%d sigmas: want at most %d", len(r.Sigmas), maxSteps+1)
+	}
+	return nil
+}
+
+// settleSampler chooses the rule and the noise levels.
+func (p *Pipeline) settleSampler(s *settings) error {
+	name, own, err := sampler.ParseSampler(s.Sampler)
+	if err != nil {
+		return err
+	}
+	schedule, err := sampler.ParseSchedule(s.Schedule)
+	if err != nil {
+		return err
+	}
+	if schedule == "" {
+		schedule = own
+	}
+	o := sampler.Options{Style: sampler.KDiffusion, Schedule: schedule, Steps: s.Steps, Sigmas: s.Sigmas, XL: p.networks.unet.config.Added > 0}
+	if s.dialect.Name == string(sampler.Diffusers) {
+		o.Style = sampler.Diffusers
+	}
+	if s.grid, err = p.model.Grid(name, o); err != nil {
+		return err
+	}
+	var tuning sampler.Tuning
+	if s.Eta != 0 {
+		tuning.Eta = &s.Eta
+	}
+	if math.IsNaN(s.Eta) {
+		return errors.New("eta is not a number")
+	}
+	s.sampler, err = sampler.New(name, s.grid, tuning)
+	return err
+}
