@@ -1,0 +1,148 @@
+package sampler
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Point is a noise level: x = Signal·x0 + Noise·n.
+type Point struct {
+	Signal   float64
+	Noise    float64
+	Timestep float64 // what the network is told; between training steps where the level is
+}
+
+// Sigma is the level as a ratio; infinite for pure noise.
+func (p Point) Sigma() float64 { return p.Noise / p.Signal }
+
+// InputScale is what a latent is multiplied with before the network sees it: the network was trained on variance 1.
+func (p Point) InputScale() float64 { return 1 / math.Hypot(p.Signal, p.Noise) }
+
+// logRatio is ln(signal/noise): half the logarithm of the signal-to-noise ratio, lambda in the DPM-Solver papers.
+func (p Point) logRatio() float64 { return math.Log(p.Signal / p.Noise) }
+
+// exploding is a point at sigma whose signal is not scaled: the space of k-diffusion.
+func exploding(sigma, timestep float64) Point { return Point{1, sigma, timestep} }
+
+// preserving is the same level scaled to variance 1: the space of DDPM, DDIM and most of diffusers.
+func preserving(sigma, timestep float64) Point {
+	size := math.Hypot(1, sigma)
+	return Point{1 / size, sigma / size, timestep}
+}
+
+// Grid is the levels that a run visits, from noise to picture.
+type Grid struct {
+	Points []Point // one more than there are steps
+	// InitScale multiplies unit noise to make the first latent.
+	InitScale float64
+}
+
+// Steps is the number of steps; some schedules give another number than was asked for.
+func (g *Grid) Steps() int { return len(g.Points) - 1 }
+
+// Tail returns the grid that begins at a later point, for runs that begin with a picture (see Start).
+func (g *Grid) Tail(from int) (*Grid, error) {
+	if from < 0 || from >= g.Steps() {
+		return nil, fmt.Errorf("start at step %d of %d: want 0…%d", from, g.Steps(), g.Steps()-1)
+	}
+	tail := *g
+	tail.Points = slices.Clone(g.Points[from:])
+	return &tail, nil
+}
+
+// Init makes the first latent of unit noise.
+func (g *Grid) Init(noise []float32) []float32 {
+	x := make([]float32, len(noise))
+	for i, n := range noise {
+		x[i] = float32(g.InitScale * float64(n))
+	}
+	return x
+}
+
+// Start makes the first latent of a clean latent and unit noise of equal length.
+func (g *Grid) Start(clean, noise []float32) []float32 {
+	p := g.Points[0]
+	x := make([]float32, len(clean))
+	for i := range x {
+		x[i] = float32(p.Signal*float64(clean[i]) + p.Noise*float64(noise[i]))
+	}
+	return x
+}
+
+// Style is the program whose grids are made.
+type Style string
+
+const (
+	// KDiffusion: levels from a schedule's sigmas, time steps as they fall, the first latent is noise·sigma. A1111, ComfyUI.
+	KDiffusion Style = "k-diffusion"
+	// Diffusers: time steps by the spacing and offset of the model's configuration.
+	Diffusers Style = "diffusers"
+)
+
+// Options choose a grid.
+type Options struct {
+	Style    Style    // default KDiffusion
+	Schedule Schedule // default Normal
+	Steps    int
+	Sigmas   []float64 // custom levels instead of Schedule and Steps, see Custom
+	XL       bool      // the model is an SDXL
+}
+
+// Grid makes the levels of a run. In style Diffusers the schedules Normal and Karras follow the configuration's spacing; for
+// DDIM and DDPM the schedule Normal does so in both styles, because no program has them otherwise.
+func (m *Model) Grid(name Name, o Options) (*Grid, error) {
+	kind, err := kindOf(name)
+	if err != nil {
+		return nil, err
+	}
+	if o.Sigmas != nil {
+		if err := Custom(o.Sigmas); err != nil {
+			return nil, err
+		}
+		return m.sigmaGrid(kind, o.Sigmas), nil
+	}
+	if most := m.mostSteps(kind); o.Steps < 1 || o.Steps > most {
+		return nil, fmt.Errorf("steps %d: want 1…%d", o.Steps, most)
+	}
+	if o.Schedule == "" {
+		o.Schedule = Normal
+	}
+	if spaced(kind, o) {
+		return m.spacedGrid(kind, o), nil
+	}
+	sigmas, err := m.Sigmas(o.Schedule, o.Steps, o.XL)
+	if err != nil {
+		return nil, err
+	}
+	return m.sigmaGrid(kind, sigmas), nil
+}
+
+// mostSteps keeps the levels of a run apart from each other.
+func (m *Model) mostSteps(kind kind) int {
+	if kind.multistep { // one is left out, see timesteps
+		return min(maxSteps, len(m.alphas)-1)
+	}
+	return min(maxSteps, len(m.alphas))
+}
+
+// spaced reports whether the configuration's spacing chooses the levels, rather than a table of sigmas.
+func spaced(kind kind, o Options) bool {
+	if kind.timesteps {
+		return o.Schedule == Normal
+	}
+	return o.Style == Diffusers && (o.Schedule == Normal || o.Schedule == Karras)
+}
+
+// sigmaGrid makes a grid of given levels in the manner of k-diffusion.
+func (m *Model) sigmaGrid(kind kind, sigmas []float64) *Grid {
+	grid := &Grid{InitScale: sigmas[0]}
+	point := exploding
+	if kind.timesteps {
+		point, grid.InitScale = preserving, 1
+	}
+	for _, sigma := range sigmas {
+		grid.Points = append(grid.Points, point(sigma, m.Timestep(sigma)))
+	}
+	return grid
+}
