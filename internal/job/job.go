@@ -120,7 +120,7 @@ type Record struct {
 	// Digest identifies the request as it was submitted, before a seed was
 	// chosen for it: two submissions under one id are the same job if their
 	// digests are equal.
-	Digest string `json:"digest"`
+	Digest string `json:"digest,omitempty"`
 	Seed   uint64 `json:"seed"`
 
 	Created  time.Time `json:"created"`

@@ -1,0 +1,130 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"waggle/internal/job"
+)
+
+// node returns the record of the node this server speaks for; empty, and
+// starting, before it has written one.
+func (s *Server) node(ctx context.Context) (job.Node, error) {
+	nodes, err := s.Queue.Nodes(ctx)
+	if err != nil {
+		return job.Node{}, err
+	}
+	for _, n := range nodes {
+		if n.ID == s.NodeID {
+			return n, nil
+		}
+	}
+	return job.Node{ID: s.NodeID, Status: job.Starting}, nil
+}
+
+func timestamp() string { return time.Now().UTC().Format(time.RFC3339Nano) }
+
+// getHealth is GET /health: the process answers.
+func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]any{"status": "healthy", "timestamp": timestamp()})
+}
+
+// getReady is GET /ready: the node can make pictures now.
+func (s *Server) getReady(w http.ResponseWriter, r *http.Request) {
+	node, err := s.node(r.Context())
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	if node.Status.Available() {
+		writeJSON(w, http.StatusOK, map[string]any{"ready": true, "timestamp": timestamp()})
+		return
+	}
+	reason := node.Reason
+	if reason == "" {
+		reason = "model loading"
+	}
+	writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": reason, "timestamp": timestamp()})
+}
+
+// getInfo is GET /info: the worker object of the protocol.
+func (s *Server) getInfo(w http.ResponseWriter, r *http.Request) {
+	node, err := s.node(r.Context())
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	node.Models, node.Samplers, node.Schedules = nil, nil, nil
+	writeJSON(w, http.StatusOK, node)
+}
+
+// getNodes is GET /v1/nodes.
+func (s *Server) getNodes(w http.ResponseWriter, r *http.Request) {
+	nodes, err := s.Queue.Nodes(r.Context())
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"nodes": nodes})
+}
+
+// getModels is GET /v1/models: every model some node has, each once.
+func (s *Server) getModels(w http.ResponseWriter, r *http.Request) {
+	nodes, err := s.Queue.Nodes(r.Context())
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	models := []job.ModelInfo{}
+	for _, n := range nodes {
+		for _, m := range n.Models {
+			if !slices.ContainsFunc(models, func(have job.ModelInfo) bool { return have.Name == m.Name }) {
+				models = append(models, m)
+			}
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"models": models})
+}
+
+// getSamplers is GET /v1/samplers.
+func (s *Server) getSamplers(w http.ResponseWriter, r *http.Request) {
+	node, err := s.node(r.Context())
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"samplers": node.Samplers, "schedules": node.Schedules})
+}
+
+// tokenizeLimitBytes bounds the text of one question to the tokenizer.
+const tokenizeLimitBytes = 64 << 10
+
+// postTokenize is POST /v1/tokenize {model, text}.
+func (s *Server) postTokenize(w http.ResponseWriter, r *http.Request) {
+	body, ok := s.readJSON(w, r)
+	if !ok {
+		return
+	}
+	var q struct{ Model, Text string }
+	err := json.Unmarshal(body, &q)
+	if err != nil {
+		err = job.Errorf(job.InvalidInput, "Failed to parse the request body as JSON: %w", err)
+	} else if len(q.Text) > tokenizeLimitBytes {
+		err = job.Errorf(job.InvalidInput, "Invalid input: text too long: %d bytes > %d", len(q.Text), tokenizeLimitBytes)
+	}
+	var tokens Tokens
+	if err == nil {
+		tokens, err = s.Tokenize(q.Model, q.Text)
+	}
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, tokens)
+}
+
+// page is GET /, the page or whatever else stands there.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) { s.Page.ServeHTTP(w, r) }

@@ -1,0 +1,162 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"waggle/internal/job"
+	"waggle/internal/queue"
+)
+
+// submitted is the answer to a submission.
+type submitted struct {
+	JobID  job.ID `json:"job_id"`
+	SSEURL string `json:"sse_url"`
+}
+
+func streamURL(id job.ID) string { return "/v1/jobs/" + string(id) + "/stream" }
+
+// postJob is POST /v1/jobs.
+func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
+	body, ok := s.readJSON(w, r)
+	if !ok {
+		return
+	}
+	record, err := s.submit(r.Context(), body, r.Header.Get("Idempotency-Key"))
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, submitted{record.ID, streamURL(record.ID)})
+}
+
+// readJSON reads a whole body within the limits of size and time, or answers
+// why not.
+func (s *Server) readJSON(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
+		http.Error(w, "Expected request with `Content-Type: application/json`", http.StatusUnsupportedMediaType)
+		return nil, false
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every test writer has one
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.BodyLimitBytes))
+	_ = control.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		http.Error(w, fmt.Sprintf("Failed to buffer the request body: more than %d bytes", tooLarge.Limit), http.StatusRequestEntityTooLarge)
+	case err != nil:
+		http.Error(w, "Failed to buffer the request body: "+err.Error(), http.StatusBadRequest)
+	}
+	return body, err == nil
+}
+
+// submit checks an operation and queues it. key is a client's idempotency key.
+func (s *Server) submit(ctx context.Context, body []byte, key string) (job.Record, error) {
+	r, err := job.Parse(body)
+	if err != nil {
+		return job.Record{}, err
+	}
+	if key != "" {
+		if err := useKey(&r, key); err != nil {
+			return job.Record{}, err
+		}
+	}
+	if err := s.suits(ctx, r); err != nil {
+		return job.Record{}, err
+	}
+	return s.Queue.Submit(ctx, r)
+}
+
+// useKey makes an Idempotency-Key header the job's id.
+func useKey(r *job.Request, key string) error {
+	if !job.ValidID(key) {
+		return job.Errorf(job.InvalidInput, "Invalid input: Idempotency-Key must be 1 to 64 of A-Z a-z 0-9 _ -")
+	}
+	if r.ID != "" && r.ID != job.ID(key) {
+		return job.Errorf(job.InvalidInput, "Invalid input: id and Idempotency-Key differ")
+	}
+	r.ID = job.ID(key)
+	return nil
+}
+
+// suits checks what depends on the node: its samplers and its tokenizer. A
+// node whose model is still loading has neither, and takes the job unseen.
+func (s *Server) suits(ctx context.Context, r job.Request) error {
+	node, err := s.node(ctx)
+	if err != nil {
+		return err
+	}
+	if err := offered("sampler", r.Sampler, node.Samplers); err != nil {
+		return err
+	}
+	if err := offered("schedule", r.Schedule, node.Schedules); err != nil {
+		return err
+	}
+	if s.Tokenize == nil || !node.Status.Available() {
+		return nil
+	}
+	if err := s.fits("Prompt", r.Model, r.Prompt); err != nil {
+		return err
+	}
+	return s.fits("Negative prompt", r.Model, r.NegativePrompt)
+}
+
+func offered(what, name string, names []string) error {
+	if len(names) == 0 || slices.Contains(names, name) {
+		return nil
+	}
+	return job.Errorf(job.InvalidInput, "Invalid input: unknown %s %q; there are %s", what, name, strings.Join(names, ", "))
+}
+
+func (s *Server) fits(what, model, text string) error {
+	tokens, err := s.Tokenize(model, text)
+	if err != nil {
+		return err
+	}
+	if tokens.Count > job.TokenLimit {
+		return job.Errorf(job.InvalidInput, "Invalid input: %s too long: %d > %d", what, tokens.Count, job.TokenLimit)
+	}
+	return nil
+}
+
+// deleteJob is DELETE /v1/jobs/{id}: cancel.
+func (s *Server) deleteJob(w http.ResponseWriter, r *http.Request) {
+	id := job.ID(r.PathValue("id"))
+	err := s.cancel(r.Context(), id)
+	switch {
+	case errors.Is(err, queue.ErrNotFound):
+		http.Error(w, fmt.Sprintf("Job %s not found or cannot be cancelled", id), http.StatusNotFound)
+	case err != nil:
+		s.fail(w, err)
+	default:
+		writeJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "cancelled"})
+	}
+}
+
+// cancel ends a waiting job, or asks the node that runs it to.
+func (s *Server) cancel(ctx context.Context, id job.ID) error {
+	record, err := s.Queue.Cancel(ctx, id)
+	if err != nil {
+		return err
+	}
+	return s.settle(ctx, record)
+}
+
+// settle sees to it that the stream of a job that has ended says so: nobody
+// else does for a job that never ran. It does no harm to do it twice.
+func (s *Server) settle(ctx context.Context, r job.Record) error {
+	last, ended := r.EndEvent()
+	if !ended {
+		return nil
+	}
+	return s.Events.Publish(ctx, r.ID, last)
+}

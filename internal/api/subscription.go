@@ -1,0 +1,207 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"waggle/internal/events"
+	"waggle/internal/job"
+)
+
+// everyJob subscribes to the states of all jobs.
+const everyJob job.ID = "*"
+
+// subscription is one job a socket listens to. It ends by itself behind the
+// job's last event.
+type subscription struct {
+	socket  *socket
+	id      job.ID
+	cancel  context.CancelFunc
+	preview string // "latent", "png" or "none"
+}
+
+// subscribe opens a job's events behind number c.After, its states and, as
+// wanted, its previews. A second subscription to a job replaces the first.
+func (k *socket) subscribe(ctx context.Context, c command, answer reply) error {
+	if c.Preview == "" {
+		c.Preview = "latent"
+	}
+	if c.Preview != "latent" && c.Preview != "png" && c.Preview != "none" {
+		return job.Errorf(job.InvalidInput, "preview must be one of latent, png, none, got %.40q", c.Preview)
+	}
+	if c.Job != everyJob {
+		if _, err := k.server.Queue.Get(ctx, c.Job); err != nil {
+			return err
+		}
+	}
+	k.unsubscribe(c.Job)
+	ctx, cancel := context.WithCancel(ctx)
+	sub := &subscription{socket: k, id: c.Job, cancel: cancel, preview: c.Preview}
+	if !k.add(sub) {
+		cancel()
+		return job.Errorf(job.InvalidInput, "more than %d subscriptions on one connection", subscriptionsLimit)
+	}
+	k.say(ctx, answer)
+	k.work.Go(func() {
+		defer k.drop(sub)
+		if err := sub.run(ctx, c.After); err != nil && ctx.Err() == nil {
+			k.refuse(ctx, c.Ref, err)
+		}
+	})
+	return nil
+}
+
+func (k *socket) add(sub *subscription) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.subs) >= subscriptionsLimit {
+		return false
+	}
+	k.subs[sub.id] = sub
+	return true
+}
+
+// drop ends a subscription and forgets it, unless another has its place.
+func (k *socket) drop(sub *subscription) {
+	sub.cancel()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.subs[sub.id] == sub {
+		delete(k.subs, sub.id)
+	}
+}
+
+func (k *socket) unsubscribe(id job.ID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if sub, ok := k.subs[id]; ok {
+		sub.cancel()
+		delete(k.subs, id)
+	}
+}
+
+// run sends what there is until the job ends or ctx does.
+func (sub *subscription) run(ctx context.Context, after uint64) error {
+	if sub.id == everyJob {
+		return sub.states(ctx, "")
+	}
+	alongside, cancel := context.WithCancel(ctx)
+	var aside sync.WaitGroup
+	aside.Go(func() { sub.log(alongside, "states", sub.states(alongside, sub.id)) })
+	if sub.preview != "none" {
+		aside.Go(func() { sub.log(alongside, "previews", sub.previews(alongside)) })
+	}
+	last, err := sub.events(ctx, after)
+	cancel()
+	aside.Wait()
+	if err != nil {
+		return err
+	}
+	return sub.end(ctx, last)
+}
+
+// log notes why a part of a subscription ended early.
+func (sub *subscription) log(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, events.ErrEnd) {
+		sub.socket.server.Log.Warn("subscription", "part", what, "job", sub.id, "error", err)
+	}
+}
+
+// events sends the job's events, up to the last one, which it returns; nil if
+// the client had it already.
+func (sub *subscription) events(ctx context.Context, after uint64) (*job.Event, error) {
+	s := sub.socket.server
+	reader, err := s.Events.Read(ctx, sub.id, after)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	for {
+		e, err := s.nextOrSilence(ctx, reader)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			s.checkEnd(ctx, sub.id)
+		case errors.Is(err, events.ErrEnd):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		case e.Final():
+			return &e, nil
+		default:
+			// A preview's picture comes in a binary message.
+			sub.socket.say(ctx, reply{Type: "event", Job: sub.id, ID: e.Number, Event: &e})
+		}
+	}
+}
+
+// end sends the job's final state and then its last event.
+func (sub *subscription) end(ctx context.Context, last *job.Event) error {
+	k := sub.socket
+	record, err := k.server.Queue.Get(ctx, sub.id)
+	if err != nil {
+		return err
+	}
+	k.say(ctx, stateOf(record))
+	if last != nil {
+		e := k.server.withPicture(ctx, sub.id, *last)
+		k.say(ctx, reply{Type: "event", Job: sub.id, ID: e.Number, Event: &e})
+	}
+	return nil
+}
+
+func stateOf(r job.Record) reply {
+	r = shown(r)
+	return reply{Type: "state", Job: r.ID, State: r.State, Record: &r}
+}
+
+// states sends changed records of one job, or of all if id is empty.
+func (sub *subscription) states(ctx context.Context, id job.ID) error {
+	watcher, err := sub.socket.server.Queue.Watch(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer watcher.Close()
+	for {
+		record, err := watcher.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if id != "" && record.State.Final() {
+			return nil // end sends it, before the last event
+		}
+		sub.socket.say(ctx, stateOf(record))
+	}
+}
+
+// previews keeps the socket's box filled with the job's newest preview.
+func (sub *subscription) previews(ctx context.Context) error {
+	s := sub.socket.server
+	reader, err := s.Events.Previews(ctx, sub.id)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	for {
+		p, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		frame, err := sub.frame(ctx, p)
+		if err != nil {
+			return err
+		}
+		sub.socket.frames.put(sub.id, frame)
+	}
+}
+
+func (sub *subscription) frame(ctx context.Context, p job.Preview) ([]byte, error) {
+	if sub.preview == "latent" {
+		return latentFrame(sub.id, p), nil
+	}
+	png, err := sub.socket.server.draw(ctx, sub.id, p)
+	if err != nil {
+		return nil, err
+	}
+	return pngFrame(sub.id, p, png), nil
+}
