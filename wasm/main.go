@@ -41,12 +41,14 @@ func main() {
 
 // screen keeps what one drawing leaves for the next: the buffers.
 type screen struct {
-	decoder *preview.Decoder
-	message []byte
-	pixels  []byte
+	decoder  *preview.Decoder
+	enlarger preview.Enlarger
+	message  []byte
+	pixels   []byte // as small as the latent
+	large    []byte
 }
 
-// draw parses a message and puts its pixels on the canvas, which takes the latent's size.
+// draw parses a message and puts its pixels on the canvas, which takes their size.
 func (s *screen) draw(args []js.Value) error {
 	if len(args) != 3 || args[0].Type() != js.TypeObject || args[2].Type() != js.TypeObject ||
 		!args[1].InstanceOf(js.Global().Get("Uint8Array")) {
@@ -66,7 +68,9 @@ func (s *screen) draw(args []js.Value) error {
 	if s.pixels, err = s.decoder.RGBA(s.pixels, frame, colours); err != nil {
 		return err
 	}
-	put(args[0], frame.Width, frame.Height, s.pixels)
+	scale := preview.Scale(frame.Width, frame.Height)
+	s.large = s.enlarger.Enlarge(s.large, s.pixels, frame.Width, frame.Height, scale)
+	put(args[0], frame.Width*scale, frame.Height*scale, s.large)
 	return nil
 }
 

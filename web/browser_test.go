@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -97,7 +96,12 @@ var withWasm = sync.OnceValues(func() (fs.FS, error) {
 		return nil, fmt.Errorf("build the program: %w\n%s", err, text)
 	}
 	files := fstest.MapFS{}
-	for name, from := range map[string]string{wasmName: out, loaderName: filepath.Join(runtime.GOROOT(), "lib/wasm", loaderName)} {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, err
+	}
+	loader := filepath.Join(strings.TrimSpace(string(root)), "lib/wasm", loaderName)
+	for name, from := range map[string]string{wasmName: out, loaderName: loader} {
 		data, err := os.ReadFile(from)
 		if err != nil {
 			return nil, err

@@ -137,6 +137,11 @@ func (s *scripted) run(j *scriptedJob, began time.Time) {
 		s.mu.Unlock()
 		time.Sleep(wait)
 		s.mu.Lock()
+		if step == total/2 && strings.Contains(j.record.Request.Prompt, "trouble") {
+			s.end(j, job.Outcome{Kind: job.OutOfMemory, Message: "The device has no memory left for 128 × 128 pixels. Try a smaller size."}, job.Failed)
+			s.mu.Unlock()
+			return
+		}
 		if j.cancel {
 			s.end(j, job.Outcome{Kind: job.CancelledByUser}, job.Cancelled)
 			s.mu.Unlock()
@@ -256,6 +261,9 @@ func (s *scripted) answer(socket *scriptedSocket, message subscription) {
 	id := job.ID(message.Job)
 	switch message.Type {
 	case "subscribe":
+		if id == "*" {
+			return // changes of other clients' jobs: not scripted
+		}
 		s.asked = append(s.asked, message)
 		j := s.jobs[id]
 		if j == nil {

@@ -89,7 +89,7 @@ func TestPreviewColours(t *testing.T) {
 	b.do(chromedp.Click("#make"))
 	b.done()
 	var corner, centre []int
-	b.do(chromedp.Evaluate(`window.pixel(0, 0)`, &corner), chromedp.Evaluate(`window.pixel(8, 8)`, &centre))
+	b.do(chromedp.Evaluate(`window.pixel(0, 0)`, &corner), chromedp.Evaluate(`window.pixel(64, 64)`, &centre))
 	for i, want := range []uint8{palette["pink"].R, palette["pink"].G, palette["pink"].B} {
 		if got := corner[i]; got < int(want)-2 || got > int(want)+2 {
 			t.Errorf("corner channel %d is %d, want %d", i, got, want)
@@ -176,13 +176,31 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("%d jobs were submitted", n)
 	}
 	b.do(chromedp.SetValue("#steps", "20"), chromedp.SetValue("#width", "2000"), chromedp.Click("#make"))
-	b.wait(`document.querySelector('#alert').innerText.includes('width must be a multiple of 8 from 64 to 1024') && document.activeElement.id === 'width'`)
+	b.wait(`document.querySelector('#alert').innerText.includes('Width must be a multiple of 8 from 64 to 1024, not 2000.') && document.activeElement.id === 'width'`)
 	b.shoot("refused")
 	b.server.set(func() { b.server.full = true })
 	b.do(chromedp.SetValue("#width", "128"), chromedp.Click("#make"))
 	b.wait(`document.querySelector('#alert').innerText.includes('The queue is full. Try again in 7 s.')`)
 	b.forgive("400")
 	b.forgive("503")
+}
+
+func TestFailure(t *testing.T) {
+	b := open(t, 1280, 900)
+	b.visited()
+	b.load("/")
+	b.shoot("empty")
+	b.server.set(func() { b.server.stepTime = 200 * time.Millisecond })
+	b.write("a green circle in trouble on pink")
+	b.do(chromedp.Click("#make"))
+	b.wait(`document.querySelector('#frame').dataset.state === 'waiting'`)
+	b.shoot("waiting")
+	b.server.set(func() { b.server.stepTime = time.Millisecond })
+	b.wait(`document.querySelector('#frame').dataset.state === 'failed'`)
+	if got := b.text("#notice"); !strings.Contains(got, "no memory left") {
+		t.Errorf("notice is %q", got)
+	}
+	b.shoot("failed")
 }
 
 // Without the program the server's PNGs are shown.

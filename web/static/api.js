@@ -19,15 +19,22 @@ function said(text) {
   }
 }
 
+/** The protocol's text as a sentence: without its fixed first words, with a capital and a full stop. */
+function sentence(text) {
+  const plain = text.replace(/^(Invalid input|Failed to (parse operation|add request to queue|queue request)): /, '');
+  return plain && plain[0].toUpperCase() + plain.slice(1).replace(/[^.!?]$/, '$&.');
+}
+
 function explain(response, text) {
   const after = Number(response.headers.get('Retry-After'));
-  const later = after > 0 ? ` Try again in ${after} s.` : ' Try again in a moment.';
+  const later = after > 0 ? `Try again in ${after} s.` : 'Try again in a moment.';
+  const words = sentence(said(text));
   switch (response.status) {
-    case 401: return 'This server asks for a token, and the page has none. Open the address that the server printed.';
+    case 401: return 'This server asks for a token. Open the address that it printed when it started.';
     case 413: return 'That is more than the server takes in one request.';
-    case 429: return `Too many requests.${later}`;
-    case 503: return `${said(text) || 'The server is busy.'}${/try again/i.test(text) ? '' : later}`;
-    default: return said(text) || `The server answered ${response.status}.`;
+    case 429: return `Too many requests. ${later}`;
+    case 503: return `${words || 'The server is busy.'} ${later}`;
+    default: return words || `The server answered ${response.status}.`;
   }
 }
 
@@ -65,7 +72,16 @@ export const record = (id) => call('GET', jobPath(id));
 export const records = async (query) => list(await call('GET', `/v1/jobs?${query}`), 'jobs');
 export const models = async () => list(await call('GET', '/v1/models'), 'models');
 export const info = () => call('GET', '/info');
-export const ready = () => call('GET', '/ready');
+
+/** Why the server cannot make pictures yet; empty when it can. */
+export async function notReady() {
+  try {
+    const response = await fetch('/ready');
+    return response.ok ? '' : said(await response.text());
+  } catch {
+    return '';
+  }
+}
 
 export async function samplers() {
   const answer = await call('GET', '/v1/samplers');

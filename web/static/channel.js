@@ -9,8 +9,8 @@ const silenceLimit = 45_000;
 
 export class Channel {
   /**
-   * on.state('open' | 'lost'), on.event(job, id, event), on.jobState(job, message),
-   * on.preview(job, message), on.refused(job, text): the server has no such job.
+   * on.state('open' | 'lost'), on.event(job, event), on.record(record): a job changed,
+   * on.preview(job, message), on.refused(job, text): no more will come of a subscription.
    */
   constructor(on) {
     this.on = on;
@@ -35,11 +35,15 @@ export class Channel {
     });
   }
 
-  /** Hears of a job from its event number `after` + 1 on. preview: 'latent', 'png' or 'none'. */
+  /** Hears of a job ('*': of every job's changes) from its event number `after` + 1 on. preview: 'latent', 'png' or 'none'. */
   subscribe(job, preview, after = 0) {
     if (this.jobs.has(job)) return;
     this.jobs.set(job, { after, preview });
     this.ask(job);
+  }
+
+  has(job) {
+    return this.jobs.has(job);
   }
 
   unsubscribe(job) {
@@ -102,7 +106,7 @@ export class Channel {
       return;
     }
     if (message.type === 'event') this.event(message);
-    else if (message.type === 'state') this.on.jobState(message.job, message);
+    else if (message.type === 'state' && message.record) this.on.record(message.record);
     else if (message.type === 'error' && this.jobs.has(message.ref)) this.refuse(message);
   }
 
@@ -111,12 +115,12 @@ export class Channel {
     const subscription = this.jobs.get(job);
     if (!subscription || id <= subscription.after) return;
     subscription.after = id;
-    this.on.event(job, id, event);
+    this.on.event(job, event);
   }
 
-  refuse({ ref, message, error }) {
+  refuse({ ref, message }) {
     this.jobs.delete(ref);
-    this.on.refused(ref, message ?? error?.message ?? error ?? 'The server does not know this job.');
+    this.on.refused(ref, message);
   }
 
   /** Header of a preview: version, kind, step, total, channels, length of the id, height, width, id. */

@@ -12,6 +12,7 @@ export const model = (name) => models.find((m) => m.name === name) ?? models[0];
 
 /** Fills the choices and the model's own defaults, then what was set here before. */
 export function fill(list, { samplers, schedules }) {
+  if (JSON.stringify(list) === JSON.stringify(models)) return; // what was typed stays
   models = list;
   options($('model'), models.map((m) => m.name), (name) => name);
   options($('sampler'), samplers, title);
@@ -54,6 +55,7 @@ function recall() {
   try {
     const saved = JSON.parse(localStorage.getItem(memory) ?? 'null');
     if (!saved || !models.some((m) => m.name === saved.model)) return;
+    if ($('prompt').value) delete saved.prompt; // typed while the server was being asked
     for (const name of fields) if (saved[name] !== undefined) put($(name), saved[name]);
   } catch {
     // storage may be switched off; then there is nothing to recall

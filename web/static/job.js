@@ -21,7 +21,6 @@ export class Job {
   static from(record) {
     const job = new Job(record.id ?? record.job_id, record.request ?? record, record.state);
     job.learn(record);
-    job.sent = true;
     job.created = Date.parse(record.created) || 0;
     return job;
   }

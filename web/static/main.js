@@ -11,7 +11,7 @@ import { duration } from './text.js';
 const $ = (id) => document.getElementById(id);
 const visited = 'waggle.visited';
 const galleryLength = 24;
-const pollEvery = 15_000;
+const retryEvery = 1000;
 const startLimit = 2000; // longest wait for the program and the socket before the first picture
 
 const jobs = new Map(); // every job this page has heard of
@@ -20,13 +20,7 @@ let pinned = false; // the visitor chose what is on the stage
 const channel = new Channel({
   state: linkState,
   event: heard,
-  jobState(id, message) {
-    const job = jobs.get(id);
-    if (!job || job.done) return;
-    job.learn(message.record ?? { state: message.state });
-    if (job.done) settle(job);
-    changed(job);
-  },
+  record: noticed,
   preview(id, message) {
     const job = jobs.get(id);
     if (!job || job.done) return;
@@ -45,7 +39,17 @@ function linkState(state) {
   else refresh();
 }
 
-function heard(id, _, event) {
+/** The record of a job, ours or another client's, has changed. Its last event tells of its end. */
+function noticed(record) {
+  const known = jobs.get(record.id);
+  if (!known) jobs.set(record.id, Job.from(record));
+  else if (known.done || channel.has(record.id) && Job.from(record).done) return;
+  else known.learn(record);
+  listen(jobs.get(record.id));
+  changed(jobs.get(record.id));
+}
+
+function heard(id, event) {
   const job = jobs.get(id);
   if (!job) return;
   job.apply(event, performance.now());
@@ -65,13 +69,13 @@ function settle(job) {
   if (job.state === 'complete' && job === stage.job()) form.offerSeed(job.seed);
 }
 
-/** The server has no such job (any more): it was restarted, or the job expired. */
+/** A subscription ended early: the job expired, the server was restarted, or it stumbled. */
 async function lost(id, text) {
   const job = jobs.get(id);
   if (!job || job.done) return;
   try {
     job.learn(await api.record(id));
-    if (!job.done) throw new api.Problem(text, 0);
+    if (!job.done) setTimeout(listen, retryEvery, job);
   } catch (problem) {
     job.state = 'failed';
     job.message = problem.status === 404 ? 'The server does not know this job any more. Was it restarted?' : text;
@@ -102,44 +106,39 @@ function tell(job, event) {
 /** Submits an operation and shows its job. */
 async function make(operation) {
   complain('');
-  const job = new Job(operation.id ?? api.newId(), operation);
-  operation.id = job.id;
-  if (stage.job()?.done ?? true) {
-    pinned = false;
-    stage.show(job);
-  }
+  operation.id = api.newId();
   $('make').disabled = true;
   try {
-    await sendUntilAnswered(job);
-    listen(job);
-    changed(job);
+    const answer = await sendUntilAnswered(operation);
+    accepted(new Job(answer.job_id ?? operation.id, operation));
   } catch (problem) {
-    refusedAtOnce(job, problem);
+    complain(problem.message);
+    if (problem.status === 400) form.blame(problem.message);
   } finally {
     $('make').disabled = false;
   }
 }
 
 /** Posts a job; tries once more under the same id when no answer came. */
-async function sendUntilAnswered(job) {
-  let answer;
+async function sendUntilAnswered(operation) {
   try {
-    answer = await api.submit(job.request);
+    return await api.submit(operation);
   } catch (problem) {
     if (problem.status !== 0) throw problem;
-    answer = await api.submit(job.request);
+    return api.submit(operation);
   }
-  job.id = answer.job_id ?? job.id;
-  job.sent = true;
-  jobs.set(job.id, job);
 }
 
-function refusedAtOnce(job, problem) {
-  job.state = 'failed';
-  job.message = problem.message;
-  complain(problem.message);
-  if (problem.status === 400) form.blame(problem.message);
-  stage.update(job);
+/** Shows a new job, unless another is forming; then it waits in the queue. */
+function accepted(job) {
+  if (jobs.has(job.id)) job = jobs.get(job.id); // the socket was faster
+  else jobs.set(job.id, job);
+  if (stage.job()?.done ?? true) {
+    pinned = false;
+    stage.show(job);
+  }
+  listen(job);
+  changed(job);
 }
 
 function submit() {
@@ -162,8 +161,7 @@ async function cancel(job) {
 
 /** Makes a shown job's picture again, as it was asked for or with a new seed. */
 function repeat(job, seed) {
-  const request = { ...job.request, seed: seed ?? null, id: undefined };
-  make(request);
+  make({ ...job.request, seed: seed ?? null });
 }
 
 function open(job) {
@@ -201,16 +199,9 @@ function render() {
   lists.gallery(finished, stage.job(), open);
 }
 
-/** Takes over the server's list; jobs from elsewhere appear and are listened to. */
+/** Takes over the server's list; from then on the socket tells of changes. */
 async function refresh() {
-  const found = await api.records(`limit=${galleryLength}`).catch(() => []);
-  for (const record of found) {
-    const known = jobs.get(record.id);
-    if (!known) jobs.set(record.id, Job.from(record));
-    else if (!known.done && Job.from(record).done) known.learn(record);
-    listen(jobs.get(record.id));
-  }
-  if (stage.job()) stage.update(stage.job());
+  for (const record of await api.records(`limit=${galleryLength}`).catch(() => [])) noticed(record);
   render();
 }
 
@@ -219,7 +210,7 @@ async function learnServer() {
   for (let wait = 500; ; wait = Math.min(8000, wait * 2)) {
     try {
       const [models, samplers, node] = await Promise.all([api.models(), api.samplers(), api.info().catch(() => ({}))]);
-      form.fill(models, samplers);
+      if (models.length) form.fill(models, samplers);
       $('node').textContent = node.device ?? '';
       if (models.length) return complain('');
       await noModel();
@@ -231,8 +222,8 @@ async function learnServer() {
 }
 
 async function noModel() {
-  const reason = await api.ready().then(() => '', (problem) => problem.message);
-  complain(`No model is ready yet${reason ? `: ${reason}` : '.'}`);
+  const reason = await api.notReady();
+  complain(`The server has no model ready${reason ? `: ${reason}` : ''}.`);
 }
 
 /** Whether this browser opens the page for the first time. */
@@ -284,8 +275,7 @@ document.addEventListener('keydown', (event) => {
     cancel(stage.job());
   }
 });
-setInterval(() => document.hidden || refresh(), pollEvery);
-
+channel.subscribe('*', 'none');
 await learnServer();
 await Promise.race([
   Promise.all([drawer.started, channel.opened(startLimit)]),

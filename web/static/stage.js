@@ -2,7 +2,7 @@
 import { image } from './api.js';
 import { draw, coloursOf } from './drawer.js';
 import * as form from './form.js';
-import { duration, title } from './text.js';
+import { duration, seconds, title } from './text.js';
 
 const $ = (id) => document.getElementById(id);
 const [frame, canvas, picture, notice] = ['frame', 'canvas', 'picture', 'notice'].map($);
@@ -42,7 +42,7 @@ export function preview(of) {
 }
 
 const views = {
-  queued: (of) => ({ state: 'waiting', status: of.sent ? 'Waiting for its turn' : 'Sending…', notice: '' }),
+  queued: () => ({ state: 'waiting', status: 'Waiting for its turn', notice: '' }),
   paused: (of) => ({ state: 'waiting', status: `Paused at step ${of.step} of ${of.total}`, notice: '' }),
   running: (of) => ({
     state: of.preview ? 'forming' : 'waiting', notice: '',
@@ -50,7 +50,7 @@ const views = {
   }),
   complete: (of) => ({ state: 'done', status: of.elapsed ? `Done in ${duration(of.elapsed)}` : 'Done', notice: '' }),
   failed: (of) => ({ state: 'failed', status: 'Failed', notice: of.message || 'The server gave no reason.' }),
-  cancelled: (of) => ({ state: 'cancelled', status: of.step ? `Cancelled after step ${of.step} of ${of.total}` : 'Cancelled', notice: 'Cancelled.' }),
+  cancelled: (of) => ({ state: 'cancelled', status: of.step ? `Cancelled after step ${of.step} of ${of.total}` : 'Cancelled', notice: '' }),
 };
 
 /** Brings the stage up to date with its job. */
@@ -79,7 +79,7 @@ function progress(of) {
   bar.firstElementChild.style.setProperty('--done', done / total);
   const busy = of.state === 'running' && of.rate && of.step < of.total;
   $('rate').textContent = busy ? `${duration(of.rate)} a step` : '';
-  $('left').textContent = busy ? `${duration(of.left)} left` : '';
+  $('left').textContent = busy ? `${seconds(of.left)} left` : '';
   document.title = of.done || !of.step ? 'Waggle' : `${Math.round((100 * of.step) / total)} % · Waggle`;
 }
 

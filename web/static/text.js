@@ -19,6 +19,9 @@ export function duration(ms) {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
+/** A time to wait, which is never told in milliseconds. */
+export const seconds = (ms) => (ms < 1000 ? `${(ms / 1000).toFixed(1)} s` : duration(ms));
+
 // Seeds have 64 bits, more than a JavaScript number holds, so they live here as
 // text. A quote inside a JSON string is always escaped: neither pattern can
 // match within someone's prompt.
