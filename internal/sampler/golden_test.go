@@ -247,6 +247,9 @@ func schedulerOf(golden map[string]any, key string) (name Name, eta float64, ok 
 	case "DDPMScheduler":
 		return DDPM, 1, true
 	case "DPMSolverMultistepScheduler":
+		if config["algorithm_type"] == "sde-dpmsolver++" {
+			return DPMpp2MSDE, 1, true
+		}
 		return DPMpp2M, 0, config["algorithm_type"] == "dpmsolver++"
 	case "DDIMScheduler":
 		if _, text, found := strings.Cut(key, "_eta"); found {

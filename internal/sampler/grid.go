@@ -36,7 +36,15 @@ type Grid struct {
 	Points []Point // one more than there are steps
 	// InitScale multiplies unit noise to make the first latent.
 	InitScale float64
+	model     *Model
+	space     space
 }
+
+// space is how a level is scaled: exploding or preserving.
+type space func(sigma, timestep float64) Point
+
+// at is a level between two points, for rules that look there.
+func (g *Grid) at(sigma float64) Point { return g.space(sigma, g.model.Timestep(sigma)) }
 
 // Steps is the number of steps; some schedules give another number than was asked for.
 func (g *Grid) Steps() int { return len(g.Points) - 1 }
@@ -136,13 +144,12 @@ func spaced(kind kind, o Options) bool {
 
 // sigmaGrid makes a grid of given levels in the manner of k-diffusion.
 func (m *Model) sigmaGrid(kind kind, sigmas []float64) *Grid {
-	grid := &Grid{InitScale: sigmas[0]}
-	point := exploding
+	grid := &Grid{InitScale: sigmas[0], model: m, space: exploding}
 	if kind.timesteps {
-		point, grid.InitScale = preserving, 1
+		grid.InitScale, grid.space = 1, preserving
 	}
 	for _, sigma := range sigmas {
-		grid.Points = append(grid.Points, point(sigma, m.Timestep(sigma)))
+		grid.Points = append(grid.Points, grid.at(sigma))
 	}
 	return grid
 }

@@ -10,11 +10,18 @@ import (
 type Name string
 
 const (
-	Euler          Name = "euler"
-	EulerAncestral Name = "euler_ancestral"
-	DDIM           Name = "ddim"
-	DDPM           Name = "ddpm"
-	DPMpp2M        Name = "dpmpp_2m"
+	Euler            Name = "euler"
+	EulerAncestral   Name = "euler_ancestral"
+	Heun             Name = "heun"
+	DPM2             Name = "dpm_2"
+	DPM2Ancestral    Name = "dpm_2_ancestral"
+	DDIM             Name = "ddim"
+	DDPM             Name = "ddpm"
+	DPMpp2M          Name = "dpmpp_2m"
+	DPMpp2MSDE       Name = "dpmpp_2m_sde"
+	DPMpp3MSDE       Name = "dpmpp_3m_sde"
+	DPMpp2SAncestral Name = "dpmpp_2s_ancestral"
+	DPMppSDE         Name = "dpmpp_sde"
 )
 
 // Info describes a sampler to people.
@@ -22,8 +29,8 @@ type Info struct {
 	Name    Name     `json:"name"`
 	Label   string   `json:"label"` // A1111's name
 	Aliases []string `json:"aliases,omitempty"`
-	Noisy   bool     `json:"noisy"` // adds noise in its steps, unless eta is 0
-	Calls   int      `json:"calls"` // of the network in a step, at most
+	Eta     *float64 `json:"eta,omitempty"` // default share of new noise, where the sampler can add any
+	Calls   int      `json:"calls"`         // of the network in a step, at most
 }
 
 // ScheduleInfo describes a schedule to people.
@@ -37,22 +44,30 @@ type ScheduleInfo struct {
 type kind struct {
 	info      Info
 	rule      rule
-	eta       float64 // default share of new noise
-	memory    int     // earlier estimates that the rule needs
-	timesteps bool    // defined on training steps at variance 1, as DDIM
-	multistep bool    // in diffusers one of the multistep solvers, which space their steps in their own way
-	toZero    bool    // ends without noise whatever the configuration says of alpha
+	memory    int  // earlier estimates that the rule needs
+	timesteps bool // defined on training steps at variance 1, as DDIM
+	multistep bool // in diffusers one of the multistep solvers, which space their steps in their own way
+	toZero    bool // ends without noise whatever the configuration says of alpha
 }
 
 // kinds are in the order in which they are shown.
 var kinds = []kind{
-	{info: Info{Euler, "Euler", nil, false, 1}, rule: ancestral},
-	{info: Info{EulerAncestral, "Euler a", []string{"euler_a"}, true, 1}, rule: ancestral, eta: 1},
-	{info: Info{DDIM, "DDIM", nil, false, 1}, rule: ancestral, timesteps: true},
-	{info: Info{DDPM, "DDPM", nil, true, 1}, rule: ancestral, eta: 1, timesteps: true, toZero: true},
-	{info: Info{DPMpp2M, "DPM++ 2M", []string{"dpm_solver_multistep", "dpm++", "dpmpp"}, false, 1},
+	{info: Info{Name: Euler, Label: "Euler", Calls: 1}, rule: ancestral},
+	{info: Info{Name: EulerAncestral, Label: "Euler a", Aliases: []string{"euler_a"}, Eta: eta(1), Calls: 1}, rule: ancestral},
+	{info: Info{Name: Heun, Label: "Heun", Calls: 2}, rule: heun},
+	{info: Info{Name: DPM2, Label: "DPM2", Calls: 2}, rule: dpm2},
+	{info: Info{Name: DPM2Ancestral, Label: "DPM2 a", Aliases: []string{"dpm2_ancestral"}, Eta: eta(1), Calls: 2}, rule: dpm2},
+	{info: Info{Name: DDIM, Label: "DDIM", Eta: eta(0), Calls: 1}, rule: ancestral, timesteps: true},
+	{info: Info{Name: DDPM, Label: "DDPM", Eta: eta(1), Calls: 1}, rule: ancestral, timesteps: true, toZero: true},
+	{info: Info{Name: DPMpp2M, Label: "DPM++ 2M", Aliases: []string{"dpm_solver_multistep", "dpm++", "dpmpp"}, Calls: 1},
 		rule: dpmpp2M, memory: 1, multistep: true},
+	{info: Info{Name: DPMpp2MSDE, Label: "DPM++ 2M SDE", Eta: eta(1), Calls: 1}, rule: dpmpp2MSDE, memory: 1, multistep: true},
+	{info: Info{Name: DPMpp3MSDE, Label: "DPM++ 3M SDE", Eta: eta(1), Calls: 1}, rule: dpmpp3MSDE, memory: 2, multistep: true},
+	{info: Info{Name: DPMpp2SAncestral, Label: "DPM++ 2S a", Aliases: []string{"dpmpp_2s_a"}, Eta: eta(1), Calls: 2}, rule: dpmpp2S},
+	{info: Info{Name: DPMppSDE, Label: "DPM++ SDE", Eta: eta(1), Calls: 2}, rule: dpmppSDE},
 }
+
+func eta(share float64) *float64 { return &share }
 
 var schedules = []ScheduleInfo{
 	{Normal, "Normal", []string{"uniform", "discrete"}},
@@ -75,6 +90,9 @@ func Samplers() []Info {
 	for i, kind := range kinds {
 		infos[i] = kind.info
 		infos[i].Aliases = slices.Clone(kind.info.Aliases)
+		if share := kind.info.Eta; share != nil {
+			infos[i].Eta = eta(*share)
+		}
 	}
 	return infos
 }

@@ -15,50 +15,79 @@ func ancestral(st *step, x []float32) error {
 	if err != nil {
 		return err
 	}
-	down, up := st.split()
-	for i := range x {
-		x0 := float64(denoised[i])
-		n := (float64(x[i]) - st.from.Signal*x0) / st.from.Noise
-		x[i] = float32(st.to.Signal*x0 + down*n)
-	}
+	land, up := st.split(st.to)
+	straight(x, denoised, st.from, land)
 	return st.addNoise(x, up)
 }
 
-// split divides the noise of the next level into old and new.
-func (st *step) split() (down, up float64) {
-	ratio := st.to.Noise / st.to.Signal * st.from.Signal / st.from.Noise // sigma'/sigma, also for infinite sigma
-	up = st.eta * st.to.Noise * math.Sqrt(max(1-ratio*ratio, 0))
-	return math.Sqrt(max(st.to.Noise*st.to.Noise-up*up, 0)), up
+// split divides the noise of a level into what stays of the noise of st.from and what is made anew: the point to land at
+// before noise of deviation up is added.
+func (st *step) split(to Point) (land Point, up float64) {
+	ratio := to.Noise / to.Signal * st.from.Signal / st.from.Noise // sigma'/sigma, also for infinite sigma
+	up = st.eta * to.Noise * math.Sqrt(max(1-ratio*ratio, 0))
+	land = to
+	land.Noise = math.Sqrt(max(to.Noise*to.Noise-up*up, 0))
+	return land, up
 }
 
-// dpmpp2M is DPM-Solver++(2M), Lu et al. 2022, algorithm 2: a line through this and the previous estimate of x0, integrated
-// exactly in lambda = ln(signal/noise). The first step, and one to no noise at all, use this estimate alone.
-func dpmpp2M(st *step, x []float32) error {
-	denoised, err := st.denoise(x, st.from)
+// straight moves x to another level with the same estimates of picture and noise.
+func straight(x, denoised []float32, from, to Point) {
+	for i := range x {
+		x0 := float64(denoised[i])
+		n := (float64(x[i]) - from.Signal*x0) / from.Noise
+		x[i] = float32(to.Signal*x0 + to.Noise*n)
+	}
+}
+
+// heun is Heun's method in sigma (Karras et al. 2022, algorithm 1 without churn): the mean of the noise estimates at both
+// ends. The step to no noise is Euler's.
+func heun(st *step, x []float32) error {
+	first, err := st.denoise(x, st.from)
 	if err != nil {
 		return err
 	}
-	st.remember(denoised)
-	h := st.to.logRatio() - st.from.logRatio()
-	ofX, ofX0 := st.to.Noise/st.from.Noise, -st.to.Signal*math.Expm1(-h)
-	previous, slope := st.line(denoised, h)
+	ahead := append([]float32(nil), x...)
+	straight(ahead, first, st.from, st.to)
+	if st.to.Noise == 0 {
+		copy(x, ahead)
+		return nil
+	}
+	second, err := st.denoise(ahead, st.to)
+	if err != nil {
+		return err
+	}
+	// In x/signal the slope is n, and the step is long sigma' − sigma.
+	half := (st.to.Sigma() - st.from.Sigma()) / 2
 	for i := range x {
-		x0 := float64(denoised[i])
-		x0 += slope * (x0 - float64(previous[i]))
-		x[i] = float32(ofX*float64(x[i]) + ofX0*x0)
+		n1 := (float64(x[i]) - st.from.Signal*float64(first[i])) / st.from.Noise
+		n2 := (float64(ahead[i]) - st.to.Signal*float64(second[i])) / st.to.Noise
+		x[i] = float32(st.to.Signal * (float64(x[i])/st.from.Signal + half*(n1+n2)))
 	}
 	return nil
 }
 
-// line returns the previous estimate and what of the difference to it is to be added, for a step of h in lambda; 0 where
-// there is no line to follow.
-func (st *step) line(denoised []float32, h float64) (previous []float32, slope float64) {
-	if len(st.history) == 0 || st.to.Noise == 0 {
-		return denoised, 0
+// dpm2 is k-diffusion's dpm_2 and dpm_2_ancestral: the whole step with the noise estimate at its geometric middle.
+func dpm2(st *step, x []float32) error {
+	first, err := st.denoise(x, st.from)
+	if err != nil {
+		return err
 	}
-	before := st.from.logRatio() - st.grid.Points[st.next-1].logRatio()
-	if before == 0 { // two points at one level: a grid with more steps than training had
-		return denoised, 0
+	land, up := st.split(st.to)
+	if land.Noise == 0 {
+		straight(x, first, st.from, land)
+		return st.addNoise(x, up)
 	}
-	return st.history[0], h / (2 * before)
+	middle := st.grid.at(math.Sqrt(st.from.Sigma() * land.Sigma()))
+	between := append([]float32(nil), x...)
+	straight(between, first, st.from, middle)
+	second, err := st.denoise(between, middle)
+	if err != nil {
+		return err
+	}
+	length := land.Sigma() - st.from.Sigma()
+	for i := range x {
+		n := (float64(between[i]) - middle.Signal*float64(second[i])) / middle.Noise
+		x[i] = float32(land.Signal * (float64(x[i])/st.from.Signal + length*n))
+	}
+	return st.addNoise(x, up)
 }

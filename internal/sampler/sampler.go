@@ -12,8 +12,10 @@ type Denoiser func(x []float32, at Point) ([]float32, error)
 
 // Tuning are numbers that some samplers have. A nil Eta means the sampler's default.
 type Tuning struct {
-	Eta        *float64 // share of the noise that is made anew each step: 0 none; 1 all, as in training
-	NoiseScale float64  // multiplies new noise (s_noise in k-diffusion); 0 means 1
+	// Eta is the share of the noise that is made anew in each step: 0 none; 1 as much as in training. Samplers that add no
+	// noise ignore it.
+	Eta        *float64
+	NoiseScale float64 // multiplies new noise (s_noise in k-diffusion); 0 means 1
 }
 
 // Sampler moves one latent (or a batch of them, one after the other in a slice) along a grid.
@@ -32,9 +34,12 @@ func New(name Name, grid *Grid, tuning Tuning) (*Sampler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sampler{kind: kind, grid: grid, eta: kind.eta, noiseScale: 1}
-	if tuning.Eta != nil {
-		s.eta = *tuning.Eta
+	s := &Sampler{kind: kind, grid: grid, noiseScale: 1}
+	if kind.info.Eta != nil {
+		s.eta = *kind.info.Eta
+		if tuning.Eta != nil {
+			s.eta = *tuning.Eta
+		}
 	}
 	if tuning.NoiseScale != 0 {
 		s.noiseScale = tuning.NoiseScale

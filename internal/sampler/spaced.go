@@ -59,7 +59,7 @@ func (m *Model) spacedGrid(kind kind, o Options) *Grid {
 // alphaGrid is DDIM's and DDPM's: levels straight from the table of alphas. The last step goes to no noise, or to the
 // noise of the first training step where the configuration does not set alpha to one.
 func (m *Model) alphaGrid(kind kind, steps []float64) *Grid {
-	grid := &Grid{InitScale: 1}
+	grid := &Grid{InitScale: 1, model: m, space: preserving}
 	at := func(alpha, t float64) {
 		grid.Points = append(grid.Points, Point{math.Sqrt(alpha), math.Sqrt(1 - alpha), t})
 	}
@@ -77,7 +77,7 @@ func (m *Model) alphaGrid(kind kind, steps []float64) *Grid {
 // multistepGrid is DPMSolverMultistepScheduler's: variance 1. Karras levels span all of training and are told to the network
 // as whole time steps.
 func (m *Model) multistepGrid(steps []float64, schedule Schedule) *Grid {
-	grid := &Grid{InitScale: 1}
+	grid := &Grid{InitScale: 1, model: m, space: preserving}
 	if schedule == Karras {
 		for _, sigma := range KarrasSigmas(len(steps), m.SigmaMin(), m.SigmaMax(), 7) {
 			grid.Points = append(grid.Points, preserving(sigma, math.RoundToEven(m.Timestep(sigma))))
@@ -104,7 +104,7 @@ func (m *Model) eulerGrid(kind kind, steps []float64, schedule Schedule) *Grid {
 			steps[i] = m.Timestep(sigma)
 		}
 	}
-	grid := &Grid{InitScale: sigmas[0]}
+	grid := &Grid{InitScale: sigmas[0], model: m, space: exploding}
 	if m.spacing(kind) == Leading {
 		grid.InitScale = math.Hypot(1, sigmas[0])
 	}
