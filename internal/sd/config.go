@@ -3,6 +3,7 @@ package sd
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"waggle/internal/nn"
 	"waggle/internal/weights"
@@ -14,7 +15,6 @@ type TextConfig struct {
 	Vocabulary, Positions               int
 	Activation                          nn.Activation
 	Eps                                 float64
-	Pad                                 int // token id that fills a chunk; negative where the end-of-text token does
 	Projection                          int // width of the pooled summary that the UNet takes, 0 for none
 
 	ContextSkip int  // layers at the end that the context leaves out
@@ -54,15 +54,12 @@ type VAEConfig struct {
 // Factor is the side in pixels of one latent cell.
 func (c VAEConfig) Factor() int { return 1 << (len(c.Widths) - 1) }
 
-// Multiple is what a picture's width and height must be a multiple of, in pixels: whole latent cells. A level of the UNet
-// may round an odd size up.
-func (c VAEConfig) Multiple() int { return c.Factor() }
-
 // Limits that no published model comes near; they keep a hostile configuration from making a huge graph.
 const (
 	maxWidth  = 1 << 14
 	maxLayers = 64
 	maxLevels = 8
+	maxBlocks = 512 // residual blocks and transformer blocks of a UNet; SDXL has 88
 	maxTokens = 1 << 20
 )
 
@@ -120,9 +117,14 @@ func (c UNetConfig) check() error {
 	if c.Added > 0 && (c.AddedTime <= 0 || c.Added <= sizeCount*c.AddedTime) {
 		return fmt.Errorf("addition_time_embed_dim %d leaves no room for pooled text in %d channels", c.AddedTime, c.Added)
 	}
+	blocks := c.Mid
 	for level := range c.Widths {
 		c.checkLevel(&l, level)
+		for _, depth := range append(slices.Clone(c.Down[level]), c.Up[level]...) {
+			blocks += 1 + depth
+		}
 	}
+	l.between("number of blocks", blocks, 1, maxBlocks)
 	return l.err
 }
 
@@ -130,7 +132,7 @@ func (c UNetConfig) checkLevel(l *limits, level int) {
 	up := c.Up[len(c.Up)-1-level]
 	l.between("layers_per_block", len(c.Down[level]), 1, maxLayers)
 	l.between("layers_per_block + 1", len(up), len(c.Down[level])+1, len(c.Down[level])+1)
-	for _, depth := range append(append([]int{}, c.Down[level]...), up...) {
+	for _, depth := range append(slices.Clone(c.Down[level]), up...) {
 		l.between("transformer_layers_per_block", depth, 0, maxLayers)
 	}
 	l.between("attention_head_dim", c.Heads[level], 1, c.Widths[level])

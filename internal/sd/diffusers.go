@@ -3,6 +3,7 @@ package sd
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,15 +26,15 @@ func readConfig(data []byte, v any) error {
 }
 
 // numbers is a list that a configuration may also give as one number for every level, or nest by block.
-type numbers []numbers1
+type numbers []blockNumbers
 
-// numbers1 is one level's value: the same for every block (one number) or each block's own.
-type numbers1 []int
+// blockNumbers is one level's value: the same for every block (one number) or each block's own.
+type blockNumbers []int
 
-func (n *numbers1) UnmarshalJSON(data []byte) error {
+func (n *blockNumbers) UnmarshalJSON(data []byte) error {
 	var one int
 	if json.Unmarshal(data, &one) == nil {
-		*n = numbers1{one}
+		*n = blockNumbers{one}
 		return nil
 	}
 	return json.Unmarshal(data, (*[]int)(n))
@@ -48,7 +49,7 @@ func (n *numbers) UnmarshalJSON(data []byte) error {
 		*n = numbers{{one}}
 		return nil
 	}
-	return json.Unmarshal(data, (*[]numbers1)(n))
+	return json.Unmarshal(data, (*[]blockNumbers)(n))
 }
 
 // at is the list of a level's blocks; a single number holds for all levels and all blocks.
@@ -131,7 +132,7 @@ func (d diffusersUNet) unsupported() error {
 		}
 	}
 	if d.Dual {
-		return fmt.Errorf("config.json: dual_cross_attention is not supported")
+		return errors.New("config.json: dual_cross_attention is not supported")
 	}
 	return nil
 }
@@ -157,7 +158,9 @@ func parseUNet(data []byte) (UNetConfig, error) {
 		c.TimeWidth = 4 * d.Widths[0]
 	}
 	if d.AddedType != "" {
-		c.Added, c.AddedTime = d.Added, d.AddedTime
+		if c.Added, c.AddedTime = d.Added, d.AddedTime; c.Added <= 0 {
+			return UNetConfig{}, errors.New("config.json: addition_embed_type needs projection_class_embeddings_input_dim")
+		}
 	}
 	if err := d.blocks(&c); err != nil {
 		return UNetConfig{}, err
@@ -224,15 +227,14 @@ func parseText(data []byte) (TextConfig, error) {
 		Positions    int      `json:"max_position_embeddings"`
 		Activation   string   `json:"hidden_act"`
 		Eps          float64  `json:"layer_norm_eps"`
-		Pad          int      `json:"pad_token_id"`
 		Projection   int      `json:"projection_dim"`
 		Classes      []string `json:"architectures"`
-	}{512, 2048, 12, 8, 49408, 77, "quick_gelu", 1e-5, -1, 512, nil}
+	}{512, 2048, 12, 8, 49408, 77, "quick_gelu", 1e-5, 512, nil}
 	if err := readConfig(data, &d); err != nil {
 		return TextConfig{}, err
 	}
 	c := TextConfig{Hidden: d.Hidden, Intermediate: d.Intermediate, Layers: d.Layers, Heads: d.Heads, Vocabulary: d.Vocabulary,
-		Positions: d.Positions, Eps: d.Eps, Pad: d.Pad, ContextNorm: true}
+		Positions: d.Positions, Eps: d.Eps, ContextNorm: true}
 	if slices.Contains(d.Classes, "CLIPTextModelWithProjection") {
 		c.Projection = d.Projection
 	}

@@ -1,6 +1,7 @@
 package sd
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -8,32 +9,43 @@ import (
 	"waggle/internal/weights"
 )
 
-// family is what published models of one kind have in common and their files do not say.
+// family is what published models of one kind have in common and their tensors do not say.
 type family struct {
 	name        string
 	context     int     // width of the text states, by which published models are told apart
-	defaults    Request // side of the picture, steps, guidance, sampler, schedule
 	mayPredictV bool    // some of its models predict v
+	defaults    Request // side of the picture, steps, guidance, sampler, schedule
 	scale       float64 // the autoencoder's scaling factor
 	colours     Colours // the autoencoder's latent, approximately
+
+	heads     int // attention heads at every level of the UNet; 0: heads of headSize channels
+	groups    int // of the UNet's group norms
+	vaeGroups int // of the autoencoder's
+	textHead  int // channels of a text encoder's attention head
 }
 
-// The families, and what they are known by when their context is none of these (see familyOf).
+// headSize is the width of a UNet's attention head from SD 2.x on.
+const headSize = 64
+
+// The families, told apart by their context.
 var families = []family{sd1, sd2, sdxl, tinyShapes}
 
 var (
 	sd1 = family{
 		name: "sd1", context: 768, scale: 0.18215, // Rombach et al. 2022
+		heads: 8, groups: 32, vaeGroups: 32, textHead: 64,
 		defaults: Request{Width: 512, Height: 512, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
 		colours:  sdColours,
 	}
 	sd2 = family{
 		name: "sd2", context: 1024, mayPredictV: true, scale: 0.18215,
+		groups: 32, vaeGroups: 32, textHead: 64,
 		defaults: Request{Width: 768, Height: 768, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
 		colours:  sdColours,
 	}
 	sdxl = family{
 		name: "sdxl", context: 2048, scale: 0.13025, // Podell et al. 2023
+		groups: 32, vaeGroups: 32, textHead: 64,
 		defaults: Request{Width: 1024, Height: 1024, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
 		// Factors that previewers of SDXL use, for −1…1 (ComfyUI, latent_formats.py), halved here for 0…1.
 		colours: Colours{
@@ -46,6 +58,7 @@ var (
 	}
 	tinyShapes = family{
 		name: "tiny-shapes", context: 96, scale: 0.18215,
+		heads: 2, groups: 16, vaeGroups: 4, textHead: 24,
 		defaults: Request{Width: 128, Height: 128, Steps: 20, Guidance: 5, Sampler: "ddim"},
 		// Fitted to the reference pictures by TestColoursOfTinyShapes.
 		colours: Colours{
@@ -65,39 +78,46 @@ var sdColours = Colours{
 	Bias: [3]float32{0.5, 0.5, 0.5},
 }
 
-// familyOf tells a model's family by the width of its text states, else by its structure.
-func familyOf(c UNetConfig, convProjection bool) family {
+// family tells a UNet's family by the width of its text states, else by its structure.
+func (p probe) family() family {
+	context, conv := 0, false
+	for block := range maxLayers {
+		if width := p.extent(1, "input_blocks.%d.1.transformer_blocks.0.attn2.to_k.weight", block); width > 0 {
+			context, conv = width, len(p.shape("input_blocks.%d.1.proj_in.weight", block)) > 2
+			break
+		}
+	}
 	for _, f := range families {
-		if f.context == c.Context {
+		if f.context == context {
 			return f
 		}
 	}
 	switch {
-	case c.Added > 0:
+	case p.shape("label_emb.0.0.weight") != nil:
 		return sdxl
-	case convProjection:
+	case conv: // a 1×1 convolution before the transformer, a linear in later families
 		return sd1
 	}
 	return sd2
 }
 
 // readNetworks gives every part of a model its shape: from its config.json, else from its tensors.
-func readNetworks(m *models.Model) (Networks, family, error) {
-	var n Networks
-	var err error
-	if n.unet, err = readPart("unet", m.UNet, parseUNet, detectUNet); err != nil {
-		return n, family{}, err
+func readNetworks(m *models.Model) (n Networks, f family, err error) {
+	if m.UNet == nil {
+		return n, f, errors.New("unet: the model has none")
 	}
-	f := familyOf(n.unet.config, probe{n.unet.tensors}.convProjection())
-	detectScaled := func(src weights.Source) (VAEConfig, error) { return detectVAE(src, f.scale) }
-	if n.vae, err = readPart("vae", m.VAE, parseVAE, detectScaled); err != nil {
+	f = probe{m.UNet.Tensors}.family()
+	if n.unet, err = readPart("unet", m.UNet, f, parseUNet, detectUNet); err != nil {
+		return n, f, err
+	}
+	if n.vae, err = readPart("vae", m.VAE, f, parseVAE, detectVAE); err != nil {
 		return n, f, err
 	}
 	for i, part := range []*models.Part{m.Text, m.Text2} {
 		if part == nil && i > 0 {
 			break
 		}
-		text, err := readPart(fmt.Sprintf("text encoder %d", i+1), part, parseText, detectText)
+		text, err := readPart(fmt.Sprintf("text encoder %d", i+1), part, f, parseText, detectText)
 		if err != nil {
 			return n, f, err
 		}
@@ -108,7 +128,8 @@ func readNetworks(m *models.Model) (Networks, family, error) {
 }
 
 // readPart reads one part's shape.
-func readPart[C any](name string, p *models.Part, parse func([]byte) (C, error), detect func(weights.Source) (C, error)) (n network[C], err error) {
+func readPart[C any](name string, p *models.Part, f family, parse func([]byte) (C, error),
+	detect func(weights.Source, family) (C, error)) (n network[C], err error) {
 	if p == nil {
 		return n, fmt.Errorf("%s: the model has none", name)
 	}
@@ -116,7 +137,7 @@ func readPart[C any](name string, p *models.Part, parse func([]byte) (C, error),
 	if p.Config != nil {
 		n.config, err = parse(p.Config)
 	} else {
-		n.config, err = detect(p.Tensors)
+		n.config, err = detect(p.Tensors, f)
 	}
 	if err != nil {
 		return n, fmt.Errorf("%s: %w", name, err)
@@ -135,16 +156,6 @@ func (c *TextConfig) joinTo(u UNetConfig, i int) {
 	if i == 0 {
 		c.Projection = 0
 	}
-}
-
-// convProjection reports whether the transformers' projections are 1×1 convolutions, as in SD 1.x.
-func (p probe) convProjection() bool {
-	for block := range maxLayers {
-		if s := p.shape("input_blocks.%d.1.proj_in.weight", block); s != nil {
-			return len(s) > 2
-		}
-	}
-	return false
 }
 
 // vDeviation parts SD 2.x models that predict v from those that predict noise by the spread of one bias, whose values are
