@@ -37,8 +37,12 @@ func builtinExamples() []string {
 }
 
 // Handler serves GET / and GET /static/…; everything else is 404, and other methods are 405.
-func Handler(options Options) (http.Handler, error) {
-	return newHandler(options, embedded)
+func Handler(options Options) http.Handler {
+	h, err := newHandler(options, embedded)
+	if err != nil {
+		panic("web: " + err.Error()) // the files are part of the program
+	}
+	return h
 }
 
 // newHandler is Handler for files from anywhere.
