@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 		{"Invalid input: steps\n", "Invalid input: steps"},
 		{`{"error":{"code":"unauthorized","message":"wants a token"}}`, "wants a token"},
 		{`{"ready":false,"reason":"model loading"}`, "model loading"},
-		{"", "Teapot"},
+		{"", "I'm a teapot"},
 	} {
 		c := serve(t, "", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusTeapot)
