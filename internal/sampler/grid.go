@@ -93,7 +93,7 @@ type Options struct {
 	Style    Style    // default KDiffusion
 	Schedule Schedule // default Normal
 	Steps    int
-	Sigmas   []float64 // custom levels instead of Schedule and Steps, see Custom
+	Sigmas   []float64 // custom levels instead of Schedule and Steps, see CheckSigmas
 	XL       bool      // the model is an SDXL
 }
 
@@ -105,7 +105,7 @@ func (m *Model) Grid(name Name, o Options) (*Grid, error) {
 		return nil, err
 	}
 	if o.Sigmas != nil {
-		if err := Custom(o.Sigmas); err != nil {
+		if err := CheckSigmas(o.Sigmas); err != nil {
 			return nil, err
 		}
 		return m.sigmaGrid(kind, o.Sigmas), nil

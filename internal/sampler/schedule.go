@@ -159,8 +159,8 @@ func resample(table []float64, n int) []float64 {
 	return levels
 }
 
-// Custom checks levels given by a person: falling, finite, the last one 0.
-func Custom(levels []float64) error {
+// CheckSigmas checks levels given by a person: falling, finite, the last one 0.
+func CheckSigmas(levels []float64) error {
 	if len(levels) < 2 || len(levels) > maxSteps+1 {
 		return fmt.Errorf("sigmas: %d values, want 2…%d", len(levels), maxSteps+1)
 	}

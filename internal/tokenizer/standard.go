@@ -15,7 +15,9 @@ import (
 var clipMerges []byte
 
 // Standard returns the tokenizer of OpenAI's CLIP, 49408 tokens, which SD 1.x, 2.x and SDXL use. It is built at the first call.
-var Standard = sync.OnceValue(func() *Tokenizer {
+func Standard() *Tokenizer { return standard() }
+
+var standard = sync.OnceValue(func() *Tokenizer {
 	t, err := readStandard()
 	if err != nil {
 		panic(fmt.Sprintf("embedded CLIP vocabulary: %v", err)) // our own bytes: the binary itself is damaged

@@ -11,11 +11,11 @@ import (
 )
 
 func TestStandardVocabulary(t *testing.T) {
-	standard := Standard()
-	if got, want := standard.Size(), 49408; got != want {
+	clip := Standard()
+	if got, want := clip.Size(), 49408; got != want {
 		t.Errorf("size %d, want %d", got, want)
 	}
-	if got, want := standard.Special(), (Special{49406, 49407, 49407}); got != want {
+	if got, want := clip.Special(), (Special{49406, 49407, 49407}); got != want {
 		t.Errorf("special ids %v, want %v", got, want)
 	}
 }
