@@ -126,3 +126,15 @@ func (d *Device) Close() error {
 	}
 	return nil
 }
+
+// Flush hands everything written so far to the driver and waits until it is there, so that its copies are freed.
+func (d *Device) Flush() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.usable(); err != nil {
+		return err
+	}
+	d.queue.Submit()
+	d.raw.Poll(true, nil)
+	return d.usable()
+}

@@ -120,6 +120,9 @@ func (d *Device) NewProgram(label string) *Program { return &Program{device: d, 
 // Len is the number of recorded commands.
 func (p *Program) Len() int { return len(p.commands) }
 
+// Err is the first mistake made while recording.
+func (p *Program) Err() error { return p.err }
+
 func (p *Program) fail(format string, args ...any) {
 	if p.err == nil {
 		p.err = fmt.Errorf("program %s: %w", p.label, fmt.Errorf(format, args...))

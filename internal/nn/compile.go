@@ -1,0 +1,187 @@
+package nn
+
+import (
+	"fmt"
+	"slices"
+
+	"waggle/gpu"
+	"waggle/internal/weights"
+)
+
+// compiler turns one graph into programs.
+type compiler struct {
+	runtime  *Runtime
+	weights  *Weights
+	source   weights.Source
+	values   []valueInfo
+	stages   []stage // in the order they run: per job, per schedule, per step
+	producer map[int]int
+	placement
+
+	outputs  map[string]int // value of each output
+	programs [3]*gpu.Program
+	buffers  []*gpu.Buffer // by block
+	images   []*gpu.Image
+	err      error
+}
+
+// newCompiler fuses the graph and plans its memory.
+func newCompiler(r *Runtime, g *Graph, w *Weights) (*compiler, error) {
+	f, err := fuse(g)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(f.stages, func(a, b stage) int { return int(a.rate) - int(b.rate) })
+	c := &compiler{runtime: r, weights: w, source: g.source, values: f.values, stages: f.stages, producer: map[int]int{}, outputs: map[string]int{}}
+	for i, s := range c.stages {
+		c.producer[s.out] = i
+	}
+	for name, id := range g.outputs {
+		c.outputs[name] = f.of[id]
+	}
+	if err := c.checkStages(); err != nil {
+		return nil, err
+	}
+	c.layout()
+	return c, nil
+}
+
+// checkStages refuses what no kernel can do, by name.
+func (c *compiler) checkStages() error {
+	for i := range c.stages {
+		s := &c.stages[i]
+		switch s.op {
+		case OpConcat:
+			if s.in[0].shape.Channels()%4 != 0 {
+				return fmt.Errorf("concat after %d channels: the first part must be a multiple of 4", s.in[0].shape.Channels())
+			}
+		case OpGEGLU:
+			if s.in[0].shape.Channels()%8 != 0 {
+				return fmt.Errorf("geglu of %d channels: must be a multiple of 8", s.in[0].shape.Channels())
+			}
+		case OpAttention:
+			if d := s.in[0].shape.Channels() / s.node.Heads; d%4 != 0 || d > 256 && s.node.Heads > 1 {
+				return fmt.Errorf("attention with heads of %d: must be a multiple of 4, at most 256 unless there is one head", d)
+			}
+			for _, o := range s.in {
+				if o.first%4 != 0 {
+					return fmt.Errorf("attention on columns from %d on: must be a multiple of 4", o.first)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// MemoryPlan is what a compiled graph needs on the device, in bytes.
+type MemoryPlan struct {
+	Weights        int64 `json:"weights"`         // the packed tensors that this graph uses
+	Buffers        int64 `json:"buffers"`         // activations in buffers
+	Images         int64 `json:"images"`          // activations in images
+	LargestBinding int64 `json:"largest_binding"` // the largest part of a buffer that a kernel sees at once
+	Stages         int   `json:"stages"`
+}
+
+// Total is weights and activations together.
+func (p MemoryPlan) Total() int64 { return p.Weights + p.Buffers + p.Images }
+
+// Plan computes what compiling g would allocate, without allocating anything.
+func (r *Runtime) Plan(g *Graph) (MemoryPlan, error) {
+	c, err := newCompiler(r, g, r.NewWeights(g.source))
+	if err != nil {
+		return MemoryPlan{}, err
+	}
+	return c.plan(), nil
+}
+
+func (c *compiler) plan() MemoryPlan {
+	p := MemoryPlan{Stages: len(c.stages)}
+	for _, size := range c.blocks[bufferMemory] {
+		p.Buffers += int64(size)
+		p.LargestBinding = max(p.LargestBinding, min(int64(size), int64(c.runtime.device.Adapter().Limits.Binding)))
+	}
+	for _, texels := range c.blocks[imageMemory] {
+		p.Images += int64(ceil(texels, gpu.ImageWidth)) * gpu.ImageWidth * 16
+	}
+	for i := range c.stages {
+		p.Weights += c.weightBytes(&c.stages[i])
+	}
+	return p
+}
+
+func (c *compiler) weightBytes(s *stage) int64 {
+	switch s.op {
+	case OpLinear, OpConv:
+		shape := c.weights.shapeOf(s.node)
+		if c.runtime.family == Subgroup {
+			texels := panels{shape, c.runtime.lanes}.texels()
+			return int64(ceil(texels, gpu.ImageWidth))*gpu.ImageWidth*16 + 16*int64(quads(shape.out))
+		}
+		return 2*int64(ceil(shape.out, panelColumns)*panelColumns)*int64(ceil(shape.in, blockInputs)*blockInputs*shape.taps) + 16*int64(quads(shape.out))
+	case OpEmbedding:
+		if t, ok := c.source.Tensor(s.node.Joined[0] + ".weight"); ok {
+			return 2 * int64(t.Elements())
+		}
+	case OpGroupNorm, OpLayerNorm:
+		return 32 * int64(c.values[s.out].quads())
+	}
+	return 0
+}
+
+// Compile turns g into recorded programs with their memory. Weights not yet on the device are packed. What does not fit
+// the device is gpu.ErrOutOfMemory with the numbers.
+func (r *Runtime) Compile(g *Graph, w *Weights) (*Executable, error) {
+	c, err := newCompiler(r, g, w)
+	if err != nil {
+		return nil, err
+	}
+	e := &Executable{compiler: c, inputs: map[string]*input{}, block: -1}
+	if err := c.allocate(); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("%w (the plan: weights %d MB, buffers %d MB, images %d MB)", err, c.plan().Weights>>20, c.plan().Buffers>>20, c.plan().Images>>20)
+	}
+	for rate, name := range []string{"job", "schedule", "step"} {
+		c.programs[rate] = r.device.NewProgram(name)
+	}
+	for i := range c.stages {
+		if c.emit(i); c.err != nil {
+			e.Close()
+			return nil, fmt.Errorf("%s: %w", c.describe(i), c.err)
+		}
+	}
+	if err := r.device.Flush(); err != nil {
+		e.Close()
+		return nil, err
+	}
+	for v, value := range c.values {
+		if value.input != "" {
+			e.inputs[value.input] = &input{value: v}
+		}
+	}
+	return e, nil
+}
+
+func (c *compiler) describe(i int) string {
+	if n := c.stages[i].node; n != nil {
+		return fmt.Sprintf("%s %s %v", c.stages[i].op, n.Name, n.Shape)
+	}
+	return "slice"
+}
+
+func (c *compiler) allocate() error {
+	for _, size := range c.blocks[bufferMemory] {
+		b, err := c.runtime.device.NewBuffer("activations", uint64(size))
+		if err != nil {
+			return err
+		}
+		c.buffers = append(c.buffers, b)
+	}
+	for _, texels := range c.blocks[imageMemory] {
+		im, err := c.runtime.device.NewImage("activations", gpu.Float4, texels)
+		if err != nil {
+			return err
+		}
+		c.images = append(c.images, im)
+	}
+	return nil
+}

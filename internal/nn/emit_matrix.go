@@ -1,0 +1,208 @@
+package nn
+
+import (
+	"maps"
+	"math"
+
+	"waggle/gpu"
+	"waggle/shaders"
+)
+
+// tile is a kernel of products: the file, its constants and how much one workgroup makes.
+type tile struct {
+	name          string
+	constants     shaders.Constants
+	rows, columns int
+	inputs        int // input channels of one block of weights
+}
+
+// matrixTile chooses the kernel for linears and convolutions of rows result rows.
+func (r *Runtime) matrixTile(rows int) tile {
+	switch r.family {
+	case Subgroup:
+		t := tile{name: "conv_subgroup", rows: 32, columns: 4 * r.lanes, inputs: 8}
+		if rows <= 16 {
+			t.rows = 16
+		}
+		t.constants = shaders.Constants{"LANES": u32(r.lanes), "ROWS": u32(t.rows)}
+		return t
+	case Tiled:
+		return tile{"conv_tiled", shaders.Constants{"LANE_ROWS": "8u"}, 64, panelColumns, blockInputs}
+	}
+	return tile{"conv_plain", shaders.Constants{"LANE_ROWS": "8u"}, 32, panelColumns, blockInputs}
+}
+
+// productTile chooses the kernel for the product of two activations.
+func (r *Runtime) productTile() tile {
+	switch r.family {
+	case Subgroup:
+		return tile{"matmul_subgroup", shaders.Constants{"LANES": u32(r.lanes), "ROWS": "32u"}, 32, 4 * r.lanes, 4}
+	case Tiled:
+		return tile{"matmul_tiled", shaders.Constants{"LANE_ROWS": "8u"}, 64, 64, 4}
+	}
+	return tile{"matmul_plain", shaders.Constants{"LANE_ROWS": "8u"}, 32, 64, 4}
+}
+
+func (c *compiler) emitMatrix(i int, s *stage) {
+	x, y, w := c.values[s.in[0].value], c.values[s.out], c.window(s)
+	weight, err := c.weights.matrix(s.node)
+	if err != nil {
+		c.fail("%w", err)
+		return
+	}
+	names := s.node.Joined
+	if s.op == OpConv {
+		names = []string{s.node.Name}
+	}
+	bias, err := c.weights.vector(names, ".bias", s.node.Bias, y.shape.Channels())
+	if err != nil {
+		c.fail("%w", err)
+		return
+	}
+	t := c.runtime.matrixTile(y.rows())
+	constants := maps.Clone(t.constants)
+	maps.Copy(constants, shaders.Constants{
+		"TAPS": u32(w.taps), "ACTIVATION": u32(int(s.activation)),
+		"ADD_VECTOR": flag(s.vector.is()), "ADD_RESIDUAL": flag(s.residual.is()),
+	})
+	for _, b := range c.matrixBands(s) {
+		operand, firstInput := c.operandBand(i, s, b)
+		vector, residual := gpu.None(), gpu.None()
+		if s.vector.is() {
+			vector = gpu.Read(c.whole(s.vector.value))
+		}
+		if s.residual.is() {
+			residual = gpu.Read(c.rows(s.residual.value, b.first, b.rows))
+		}
+		params := []int{b.rows, b.first, firstInput, x.quads(), ceil(x.shape.Channels(), t.inputs), y.quads(),
+			w.width, w.height, w.inWidth, w.inHeight, w.stride, w.doubling, w.padding}
+		c.dispatch(s, t.name, constants, params, [3]int{ceil(b.rows, t.rows), ceil(y.shape.Channels(), t.columns), 1},
+			operand, gpu.Read(weight), gpu.Read(bias), vector, residual, gpu.Write(c.rows(s.out, b.first, b.rows)))
+	}
+}
+
+// operandBand brings in the rows of the operand that band b needs, and says which row comes first.
+func (c *compiler) operandBand(i int, s *stage, b band) (gpu.Binding, int) {
+	x := s.in[0].value
+	v, h, own := c.values[x], c.homes[x], c.placement.scratch[i].band
+	switch {
+	case c.runtime.family != Subgroup:
+		first := b.firstInput / 16 * 16 // binding offsets go in steps of 256 bytes
+		return gpu.Read(c.rows(x, first, b.firstInput+b.inputRows-first)), first
+	case own == nil:
+		return gpu.Read(c.image(h.image)), 0
+	case h.virtual >= 0:
+		c.applyNorm(s, h.virtual, b.firstInput, b.inputRows, gpu.None(), gpu.Write(c.image(own)), true)
+	default:
+		c.program(s).CopyToImage(c.image(own), c.buffer(h.buffer), uint64(16*b.firstInput*v.quads()), b.inputRows*v.quads())
+	}
+	return gpu.Read(c.image(own)), b.firstInput
+}
+
+// isWide reports whether an attention has one head too wide for a lane's registers: it then goes as two products with a
+// softmax between them, by blocks of rows.
+func (c *compiler) isWide(s *stage) bool {
+	return s.node.Heads == 1 && s.in[0].shape.Channels() > 160 && !s.node.Causal
+}
+
+// wideRows is how many rows of scores are held at once: 16 MiB of them.
+func (c *compiler) wideRows(s *stage) int {
+	queries, keys := s.in[0].shape[1], s.in[1].shape[1]
+	return min(queries, max(16<<20/(16*quads(keys))/64*64, 64))
+}
+
+func (c *compiler) emitAttention(i int, s *stage) {
+	if c.isWide(s) {
+		c.emitWideAttention(i, s)
+		return
+	}
+	q, k, v := s.in[0], s.in[1], s.in[2]
+	texels := q.shape.Channels() / s.node.Heads / 4
+	t := c.runtime.attentionTile(texels, q.shape[1])
+	scale := float32(math.Log2E / math.Sqrt(float64(4*texels)))
+	params := []int{q.shape[1], k.shape[1], boolInt(s.node.Causal), int(math.Float32bits(scale)),
+		c.values[q.value].quads(), q.first / 4, c.values[k.value].quads(), k.first / 4, c.values[v.value].quads(), v.first / 4, c.values[s.out].quads()}
+	counts := [3]int{ceil(q.shape[1], t.rows), s.node.Heads * t.columns, q.shape[0]}
+	if c.runtime.family != Subgroup {
+		c.dispatch(s, t.name, t.constants, params, counts, gpu.Read(c.whole(q.value)), gpu.Read(c.whole(k.value)), gpu.Read(c.whole(v.value)), gpu.Write(c.whole(s.out)))
+		return
+	}
+	o, image, toImage := c.target(s, 0, c.values[s.out].rows())
+	t.constants["TO_IMAGE"] = flag(toImage)
+	c.dispatch(s, t.name, t.constants, params, counts, gpu.Read(c.whole(q.value)),
+		gpu.Read(c.image(c.homes[k.value].image)), gpu.Read(c.image(c.homes[v.value].image)), o, image)
+}
+
+// attentionTile chooses the kernel for heads of 4·texels: rows are queries of a workgroup, columns workgroups of a head.
+func (r *Runtime) attentionTile(texels, queries int) tile {
+	constants := shaders.Constants{"TEXELS": u32(texels)}
+	switch r.family {
+	case Subgroup:
+		each := 1
+		switch {
+		case queries >= 1024 && texels <= 16:
+			each = 4
+		case queries >= 256 && texels <= 20:
+			each = 2
+		}
+		constants["LANES"], constants["QUERIES"] = u32(r.lanes), u32(each)
+		return tile{name: "attention_subgroup", constants: constants, rows: r.lanes * each, columns: 1}
+	case Tiled:
+		keys := 32
+		for keys > 4 && 32*keys*texels > r.device.Adapter().Limits.WorkgroupMemory {
+			keys /= 2
+		}
+		constants["KEYS"] = u32(keys)
+		return tile{name: "attention_tiled", constants: constants, rows: 64, columns: 1}
+	}
+	own := texels
+	for d := 2; own > 20; d++ {
+		if texels%d == 0 {
+			own = texels / d
+		}
+	}
+	constants["OWN"] = u32(own)
+	return tile{name: "attention_plain", constants: constants, rows: 64, columns: texels / own}
+}
+
+// emitWideAttention is softmax(q·kᵀ/√d)·v for one wide head, a block of rows at a time.
+func (c *compiler) emitWideAttention(i int, s *stage) {
+	q, k, v, own := s.in[0], s.in[1], s.in[2], c.placement.scratch[i]
+	queries, keys, texels := q.shape[1], k.shape[1], q.shape.Channels()/4
+	scale := float32(1 / math.Sqrt(float64(4*texels)))
+	read := func(o operand) gpu.Binding {
+		if c.runtime.family == Subgroup {
+			return gpu.Read(c.image(c.homes[o.value].image))
+		}
+		return gpu.Read(c.whole(o.value))
+	}
+	first := func(o operand, row int) int { return row*c.values[o.value].quads() + o.first/4 }
+	t := c.runtime.productTile()
+	lanes := max(c.runtime.lanes, 8)
+	for n := range q.shape[0] {
+		for from := 0; from < queries; from += c.wideRows(s) {
+			rows := min(c.wideRows(s), queries-from)
+			weights, softTo, toImage := gpu.Memory(nil), [2]gpu.Binding{gpu.None(), gpu.None()}, c.runtime.family == Subgroup
+			if toImage {
+				weights = c.image(own.weights)
+				softTo[1] = gpu.Write(weights)
+			} else {
+				weights = c.part(own.weights)
+				softTo[0] = gpu.Write(weights)
+			}
+			product := func(transposed bool, params []int, columns int, a, b, y gpu.Binding) {
+				constants := maps.Clone(t.constants)
+				constants["TRANSPOSED"] = flag(transposed)
+				c.dispatch(s, t.name, constants, params, [3]int{ceil(rows, t.rows), ceil(columns, t.columns), 1}, a, b, y)
+			}
+			product(true, []int{rows, texels, quads(keys), keys, int(math.Float32bits(scale)),
+				c.values[q.value].quads(), first(q, n*queries+from), c.values[k.value].quads(), first(k, n*keys)},
+				keys, read(q), read(k), gpu.Write(c.part(own.scores)))
+			c.dispatch(s, "softmax", shaders.Constants{"TO_IMAGE": flag(toImage), "LANES": u32(lanes)}, []int{rows, quads(keys), keys},
+				[3]int{ceil(rows, lanes), 1, 1}, gpu.Read(c.part(own.scores)), softTo[0], softTo[1])
+			product(false, []int{rows, quads(keys), texels, keys, int(math.Float32bits(1)),
+				quads(keys), 0, c.values[v.value].quads(), first(v, n*keys)},
+				4*texels, gpu.Read(weights), read(v), gpu.Write(c.rows(s.out, n*queries+from, rows)))
+		}
+	}
+}

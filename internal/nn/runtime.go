@@ -1,0 +1,111 @@
+package nn
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"waggle/gpu"
+	"waggle/shaders"
+)
+
+// Family is a set of kernels made for one kind of device.
+type Family string
+
+const (
+	// Subgroup kernels use no workgroup memory: operands come from storage textures and are spread by subgroup
+	// broadcast. For software adapters, where this is many times faster than anything else.
+	Subgroup Family = "subgroup"
+	// Tiled kernels bring tiles of both operands through workgroup memory. For GPUs.
+	Tiled Family = "tiled"
+	// Plain kernels need neither subgroups nor workgroup memory.
+	Plain Family = "plain"
+)
+
+// Families lists the kernel families.
+var Families = []Family{Subgroup, Tiled, Plain}
+
+// Options of a runtime.
+type Options struct {
+	Family Family // empty: what suits the adapter
+	// ImageLimit is the largest image of an activation in bytes; larger operands are brought in by bands of rows.
+	// 0 means 48 MiB.
+	ImageLimit int
+}
+
+// Runtime compiles graphs for one device.
+type Runtime struct {
+	device     *gpu.Device
+	family     Family
+	lanes      int // subgroup size, for the subgroup family
+	imageLimit int // texels
+
+	mu      sync.Mutex
+	kernels map[string]*gpu.Kernel
+}
+
+// NewRuntime chooses the kernel family for the device: subgroup for software adapters with subgroups of 8 or 16, tiled
+// for GPUs, plain otherwise. A family that the device cannot run is an error.
+func NewRuntime(device *gpu.Device, options Options) (*Runtime, error) {
+	r := &Runtime{device: device, family: options.Family, lanes: device.SubgroupSize(), kernels: map[string]*gpu.Kernel{}}
+	r.imageLimit = options.ImageLimit / 16
+	if r.imageLimit == 0 {
+		r.imageLimit = 48 << 20 / 16
+	}
+	wide := r.lanes == 8 || r.lanes == 16
+	switch {
+	case r.family == "" && device.Adapter().Kind != gpu.Software:
+		r.family = Tiled
+	case r.family == "" && wide:
+		r.family = Subgroup
+	case r.family == "":
+		r.family = Plain
+	}
+	if !slices.Contains(Families, r.family) {
+		return nil, fmt.Errorf("unknown kernel family %q: want one of %v", r.family, Families)
+	}
+	if r.family == Subgroup && !wide {
+		return nil, fmt.Errorf("kernel family subgroup needs subgroups of 8 or 16, the adapter has %d", r.lanes)
+	}
+	return r, nil
+}
+
+// Family in use.
+func (r *Runtime) Family() Family { return r.family }
+
+// Device that the runtime compiles for.
+func (r *Runtime) Device() *gpu.Device { return r.device }
+
+// Close frees the kernels. Compiled graphs must be closed before.
+func (r *Runtime) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.kernels {
+		k.Close()
+	}
+	r.kernels = map[string]*gpu.Kernel{}
+}
+
+// kernel returns the compiled kernel of a file with constants set.
+func (r *Runtime) kernel(name string, constants shaders.Constants) (*gpu.Kernel, error) {
+	key := name
+	for _, k := range slices.Sorted(maps.Keys(constants)) {
+		key += " " + k + "=" + constants[k]
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k, ok := r.kernels[key]; ok {
+		return k, nil
+	}
+	source, err := shaders.Source(name, constants)
+	if err != nil {
+		return nil, err
+	}
+	k, err := r.device.NewKernel(key, source)
+	if err != nil {
+		return nil, err
+	}
+	r.kernels[key] = k
+	return k, nil
+}

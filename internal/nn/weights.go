@@ -1,0 +1,305 @@
+package nn
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+
+	"waggle/gpu"
+	"waggle/internal/weights"
+)
+
+// Weights are a network's numbers on the device, packed as the runtime's kernels read them. They are packed when a graph
+// that needs them is compiled, once, and shared by all graphs compiled with them.
+type Weights struct {
+	runtime *Runtime
+	source  weights.Source
+
+	mu      sync.Mutex
+	images  map[string]*gpu.Image
+	buffers map[string]*gpu.Buffer
+	unsent  int // bytes written since the last flush
+}
+
+// NewWeights prepares to pack the tensors of source. Nothing is on the device yet.
+func (r *Runtime) NewWeights(source weights.Source) *Weights {
+	return &Weights{runtime: r, source: source, images: map[string]*gpu.Image{}, buffers: map[string]*gpu.Buffer{}}
+}
+
+// Close frees the device memory. Graphs compiled with the weights must be closed before.
+func (w *Weights) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, im := range w.images {
+		im.Close()
+	}
+	for _, b := range w.buffers {
+		b.Close()
+	}
+	w.images, w.buffers = map[string]*gpu.Image{}, map[string]*gpu.Buffer{}
+}
+
+// Bytes on the device.
+func (w *Weights) Bytes() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	total := int64(0)
+	for _, im := range w.images {
+		total += int64(im.Texels()) * 16
+	}
+	for _, b := range w.buffers {
+		total += int64(b.Size())
+	}
+	return total
+}
+
+// matrix is a packed weight: an image or a buffer, as the kernel family reads it.
+func (w *Weights) matrix(n *Node) (gpu.Memory, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := strings.Join(n.Joined, "+")
+	if n.Op == OpConv {
+		key = n.Name
+	}
+	if im, ok := w.images[key]; ok {
+		return im, nil
+	}
+	if b, ok := w.buffers[key]; ok {
+		return b, nil
+	}
+	halves, shape, err := w.joined(n)
+	if err != nil {
+		return nil, err
+	}
+	if w.runtime.family == Subgroup {
+		im, err := w.packImage(key, halves, shape)
+		if err == nil {
+			w.images[key] = im
+		}
+		return im, err
+	}
+	b, err := w.newBuffer(key, halvesToBytes(packTiles(halves, shape.out, shape.in, shape.taps)))
+	if err == nil {
+		w.buffers[key] = b
+	}
+	return b, err
+}
+
+// matrixShape of a linear or a convolution: [out, in, taps].
+type matrixShape struct{ out, in, taps int }
+
+// shapeOf returns the extents of a linear's or convolution's weight, joined ones together.
+func (w *Weights) shapeOf(n *Node) matrixShape {
+	names := n.Joined
+	s := matrixShape{out: n.Shape.Channels(), taps: 1}
+	if n.Op == OpConv {
+		names, s.taps = []string{n.Name}, 9
+	}
+	if t, ok := w.source.Tensor(names[0] + ".weight"); ok && len(t.Shape) > 1 {
+		s.in = t.Shape[1]
+	}
+	return s
+}
+
+// joined reads the weights of a node, one under the other, as f16 bits [out,in,taps].
+func (w *Weights) joined(n *Node) ([]uint16, matrixShape, error) {
+	shape := w.shapeOf(n)
+	names := n.Joined
+	if n.Op == OpConv {
+		names = []string{n.Name}
+	}
+	if len(names) == 1 {
+		halves, err := w.halves(names[0] + ".weight")
+		return halves, shape, err
+	}
+	all := make([]uint16, 0, shape.out*shape.in*shape.taps)
+	for _, name := range names {
+		halves, err := w.halves(name + ".weight")
+		if err != nil {
+			return nil, shape, err
+		}
+		all = append(all, halves...)
+	}
+	return all, shape, nil
+}
+
+func (w *Weights) halves(name string) ([]uint16, error) {
+	t, ok := w.source.Tensor(name)
+	if !ok {
+		return nil, fmt.Errorf("tensor %s is missing", name)
+	}
+	return t.Float16s()
+}
+
+// packImage uploads weights [out,in,taps] in the order of conv_subgroup, a few megabytes at a time.
+func (w *Weights) packImage(label string, halves []uint16, s matrixShape) (*gpu.Image, error) {
+	p := panels{matrixShape: s, lanes: w.runtime.lanes}
+	im, err := w.runtime.device.NewImage(label, gpu.Uint4, p.texels())
+	if err != nil {
+		return nil, err
+	}
+	const linesAtOnce = 128 // 4 MB
+	lines := im.Texels() / gpu.ImageWidth
+	for first := 0; first < lines; first += linesAtOnce {
+		count := min(linesAtOnce, lines-first)
+		data := make([]byte, count*gpu.ImageWidth*16)
+		p.pack(data, halves, first*gpu.ImageWidth)
+		if err := w.runtime.device.WriteImage(im, first, data); err != nil {
+			im.Close()
+			return nil, err
+		}
+		if err := w.sent(len(data)); err != nil {
+			im.Close()
+			return nil, err
+		}
+	}
+	return im, nil
+}
+
+// sent keeps the driver's copies of uploads from piling up.
+func (w *Weights) sent(bytes int) error {
+	if w.unsent += bytes; w.unsent < 64<<20 {
+		return nil
+	}
+	w.unsent = 0
+	return w.runtime.device.Flush()
+}
+
+// panels is the order of weights in conv_subgroup: [⌈out/(4·lanes)⌉, taps, ⌈in/8⌉, 4, lanes] texels of 8 inputs each,
+// where column 4·lane + c of a panel is at [c, lane]. Places beyond in and out are zero.
+type panels struct {
+	matrixShape
+	lanes int
+}
+
+func (p panels) octets() int { return ceil(p.in, 8) }
+func (p panels) count() int  { return ceil(p.out, 4*p.lanes) }
+func (p panels) texels() int { return p.count() * p.taps * p.octets() * 4 * p.lanes }
+
+// pack fills data with the texels from firstTexel on.
+func (p panels) pack(data []byte, halves []uint16, firstTexel int) {
+	width := 4 * p.lanes
+	parallel(len(data)/16/width, func(row int) { // the texels of one octet of one tap and panel
+		at := firstTexel/width + row
+		octet, rest := at%p.octets(), at/p.octets()
+		tap, panel := rest%p.taps, rest/p.taps
+		if panel >= p.count() {
+			return
+		}
+		for i := range width {
+			column := panel*width + i%p.lanes*4 + i/p.lanes
+			if column >= p.out {
+				continue
+			}
+			for j := range min(8, p.in-8*octet) {
+				h := halves[(column*p.in+8*octet+j)*p.taps+tap]
+				binary.LittleEndian.PutUint16(data[(row*width+i)*16+2*j:], h)
+			}
+		}
+	})
+}
+
+// parallel calls f for 0…n-1 on all processors.
+func parallel(n int, f func(i int)) {
+	const workers = 8
+	var wg sync.WaitGroup
+	for k := range workers {
+		wg.Go(func() {
+			for i := k * n / workers; i < (k+1)*n/workers; i++ {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// vector is tensor suffix of the given weights side by side as f32, padded with zeros to whole vec4s. A name without the
+// tensor (a linear without bias) gives zeros for count channels.
+func (w *Weights) vector(names []string, suffix string, present bool, count int) (*gpu.Buffer, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := strings.Join(names, "+") + suffix
+	if !present {
+		key = fmt.Sprintf("zeros %d", quads(count))
+	}
+	if b, ok := w.buffers[key]; ok {
+		return b, nil
+	}
+	var values []float32
+	for _, name := range names {
+		if !present {
+			break
+		}
+		t, ok := w.source.Tensor(name + suffix)
+		if !ok {
+			return nil, fmt.Errorf("tensor %s%s is missing", name, suffix)
+		}
+		part, err := t.Float32s()
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, part...)
+	}
+	padded := make([]float32, 4*quads(count))
+	copy(padded, values)
+	b, err := w.newBuffer(key, floatsToBytes(padded))
+	if err == nil {
+		w.buffers[key] = b
+	}
+	return b, err
+}
+
+// table is a lookup table [rows, width] as packed f16.
+func (w *Weights) table(name string) (*gpu.Buffer, int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t, ok := w.source.Tensor(name + ".weight")
+	if !ok || len(t.Shape) != 2 {
+		return nil, 0, fmt.Errorf("tensor %s.weight is missing", name)
+	}
+	if t.Shape[1]%4 != 0 {
+		return nil, 0, fmt.Errorf("tensor %s.weight: width %d is not a multiple of 4", name, t.Shape[1])
+	}
+	if b, ok := w.buffers[name]; ok {
+		return b, t.Shape[0], nil
+	}
+	halves, err := t.Float16s()
+	if err != nil {
+		return nil, 0, err
+	}
+	b, err := w.newBuffer(name, halvesToBytes(halves))
+	if err == nil {
+		w.buffers[name] = b
+	}
+	return b, t.Shape[0], err
+}
+
+func (w *Weights) newBuffer(label string, data []byte) (*gpu.Buffer, error) {
+	b, err := w.runtime.device.NewBuffer(label, uint64(len(data)))
+	if err != nil {
+		return nil, err
+	}
+	if err := w.runtime.device.Write(b, 0, data); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, w.sent(len(data))
+}
+
+func floatsToBytes(values []float32) []byte {
+	data := make([]byte, 4*len(values))
+	for i, v := range values {
+		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
+	}
+	return data
+}
+
+func halvesToBytes(values []uint16) []byte {
+	data := make([]byte, (2*len(values)+3)/4*4)
+	for i, v := range values {
+		binary.LittleEndian.PutUint16(data[2*i:], v)
+	}
+	return data
+}
