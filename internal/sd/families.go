@@ -62,8 +62,11 @@ var (
 		defaults: Request{Width: 128, Height: 128, Steps: 20, Guidance: 5, Sampler: "ddim"},
 		// Fitted to the reference pictures by TestColoursOfTinyShapes.
 		colours: Colours{
-			Factors: [][3]float32{{0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}},
-			Bias:    [3]float32{0.5, 0.5, 0.5},
+			Factors: [][3]float32{
+				{0.1120, 0.0172, -0.0972}, {0.4346, 0.0814, 0.0490},
+				{0.4381, -0.1158, -0.3946}, {0.2699, 0.2732, 0.1025},
+			},
+			Bias: [3]float32{0.5667, 0.5212, 0.5009},
 		},
 	}
 )
