@@ -201,10 +201,17 @@ func (g *Graph) Output(name string, t Tensor) {
 	}
 }
 
+// Declarer is a source that is told the shapes its tensors must have, to make them up: for measurements without a
+// checkpoint.
+type Declarer interface{ Declare(name string, shape ...int) }
+
 // checkWeight fails unless the weights hold name with the shape want (trailing extents of 1 are ignored).
 func (g *Graph) checkWeight(name string, want ...int) {
 	if g.err != nil {
 		return
+	}
+	if d, ok := g.source.(Declarer); ok {
+		d.Declare(name, want...)
 	}
 	t, ok := g.source.Tensor(name)
 	if !ok {
