@@ -9,6 +9,10 @@ import (
 type compiler interface {
 	// compile a graph whose weights come from src. Programs of one source share its weights.
 	compile(g *nn.Graph, src weights.Source) (program, error)
+	// plan says what a graph needs, without allocating anything.
+	plan(g *nn.Graph) (nn.MemoryPlan, error)
+	// close frees weights and kernels. Programs must be closed before.
+	close()
 }
 
 // program is a compiled graph. Not safe for concurrent use.
@@ -20,4 +24,29 @@ type program interface {
 	// Output reads a result back.
 	Output(name string) ([]float32, error)
 	Close()
+}
+
+// onGPU compiles for a device and keeps the weights that are there.
+type onGPU struct {
+	runtime *nn.Runtime
+	weights map[weights.Source]*nn.Weights
+}
+
+func (c onGPU) compile(g *nn.Graph, src weights.Source) (program, error) {
+	w := c.weights[src]
+	if w == nil {
+		w = c.runtime.NewWeights(src)
+		c.weights[src] = w
+	}
+	return c.runtime.Compile(g, w)
+}
+
+func (c onGPU) plan(g *nn.Graph) (nn.MemoryPlan, error) { return c.runtime.Plan(g) }
+
+func (c onGPU) close() {
+	for src, w := range c.weights {
+		w.Close()
+		delete(c.weights, src)
+	}
+	c.runtime.Close()
 }

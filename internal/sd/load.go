@@ -11,6 +11,21 @@ import (
 	"waggle/internal/weights"
 )
 
+// LoadOptions choose how a model runs.
+type LoadOptions struct {
+	Runtime nn.Options // kernel family and memory; zero values suit the device
+}
+
+// Load prepares a model for a device. The model must stay open as long as the pipeline; the device outlives both. Weights go
+// to the device when the first picture needs them.
+func Load(dev *gpu.Device, m *models.Model, opts LoadOptions) (*Pipeline, error) {
+	runtime, err := nn.NewRuntime(dev, opts.Runtime)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", m.Name, err)
+	}
+	return newPipeline(onGPU{runtime, map[weights.Source]*nn.Weights{}}, m)
+}
+
 // newPipeline reads a model's configuration; nothing is compiled before it is needed.
 func newPipeline(c compiler, m *models.Model) (*Pipeline, error) {
 	networks, family, err := readNetworks(m)

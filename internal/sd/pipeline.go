@@ -26,6 +26,7 @@ type Request struct {
 	Dialect          string    // whose noise and time steps: see package noise
 	Eta              float64   // share of fresh noise in ancestral steps
 	ClipSkip         int       // text layer counted from the end, 1 the last
+	Precision        string    // of the networks: f32
 }
 
 // Latent is a picture as the UNet sees it: [C,H,W], channel by channel.
@@ -133,4 +134,7 @@ func toImage(picture []float32, width, height int) *image.NRGBA {
 func (p *Pipeline) Preview(l Latent) *image.NRGBA { return p.family.colours.picture(l) }
 
 // Close gives back everything on the GPU.
-func (p *Pipeline) Close() { p.programs.shrink(0) }
+func (p *Pipeline) Close() {
+	p.programs.shrink(0)
+	p.compiler.close()
+}

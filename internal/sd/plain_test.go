@@ -17,6 +17,10 @@ func (plainGo) compile(g *nn.Graph, _ weights.Source) (program, error) {
 	return &plainProgram{graph: g, inputs: map[string][]float32{}}, nil
 }
 
+func (plainGo) plan(g *nn.Graph) (nn.MemoryPlan, error) { return nn.MemoryPlan{}, g.Err() }
+
+func (plainGo) close() {}
+
 type plainProgram struct {
 	graph           *nn.Graph
 	inputs, outputs map[string][]float32

@@ -72,25 +72,36 @@ type tokens [][][]int32
 
 // prompts encodes what a picture needs: the prompt, behind the negative one where there is guidance.
 func (p *Pipeline) prompts(s settings) ([]conditioning, error) {
-	texts := []string{s.Negative, s.Prompt}[2-s.passes:]
-	var all []tokens
-	longest := 0
-	for _, text := range texts {
-		t, err := p.tokenize(text)
-		if err != nil {
-			return nil, err
-		}
-		all, longest = append(all, t), max(longest, len(t[0]))
+	all, err := p.chunks(s)
+	if err != nil {
+		return nil, err
 	}
 	var prompts []conditioning
 	for _, t := range all {
-		c, err := p.encode(p.pad(t, longest), s.ClipSkip)
+		c, err := p.encode(t, s.ClipSkip)
 		if err != nil {
 			return nil, err
 		}
 		prompts = append(prompts, c)
 	}
 	return prompts, nil
+}
+
+// chunks cuts the prompts of a picture into equally many chunks.
+func (p *Pipeline) chunks(s settings) ([]tokens, error) {
+	var all []tokens
+	longest := 0
+	for _, text := range []string{s.Negative, s.Prompt}[2-s.passes:] {
+		t, err := p.tokenize(text)
+		if err != nil {
+			return nil, err
+		}
+		all, longest = append(all, t), max(longest, len(t[0]))
+	}
+	for _, t := range all {
+		p.pad(t, longest)
+	}
+	return all, nil
 }
 
 // tokenize cuts a prompt into chunks for every text encoder.
@@ -124,13 +135,12 @@ func (c TextConfig) checkTokens(chunk []int32) error {
 }
 
 // pad adds empty chunks until every encoder has count of them.
-func (p *Pipeline) pad(all tokens, count int) tokens {
+func (p *Pipeline) pad(all tokens, count int) {
 	for i, t := range p.tokenizers {
 		for len(all[i]) < count {
 			all[i] = append(all[i], t.Frame(nil))
 		}
 	}
-	return all
 }
 
 // encode runs every text encoder over its chunks: chunks stand one after another, encoders side by side. The summary is
@@ -155,13 +165,19 @@ func (p *Pipeline) encode(all tokens, skip int) (conditioning, error) {
 	return c, nil
 }
 
-// encodeChunk runs one text encoder, or remembers what it gave. clipSkip counts from 1, the last layer; 0 is the model's own.
+// skip is the number of layers at the end that the context leaves out; clipSkip counts from 1, the last layer, and 0 is the
+// model's own choice.
+func (c TextConfig) skip(clipSkip int) int {
+	if clipSkip > 0 {
+		return clipSkip - 1
+	}
+	return c.ContextSkip
+}
+
+// encodeChunk runs one text encoder, or remembers what it gave.
 func (p *Pipeline) encodeChunk(i int, chunk []int32, clipSkip int) (c conditioning, err error) {
 	n := p.networks.text[i]
-	skip := n.config.ContextSkip
-	if clipSkip > 0 {
-		skip = clipSkip - 1
-	}
+	skip := n.config.skip(clipSkip)
 	key := fmt.Sprint(i, " ", skip)
 	if c, ok := p.texts.get(fmt.Sprint(key, chunk)); ok {
 		return c, nil

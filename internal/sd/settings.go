@@ -27,6 +27,7 @@ const (
 	maxSteps    = 1000
 	maxGuidance = 100
 	maxClipSkip = 12
+	precision   = "f32" // of activations and sums; weights are kept in f16
 )
 
 // Info describes the model.
@@ -119,6 +120,9 @@ func (p *Pipeline) checkRequest(r Request) error {
 	}
 	if r.ClipSkip < 0 || r.ClipSkip > maxClipSkip {
 		return fmt.Errorf("clip skip %d: want 1…%d, or 0 for the model's own", r.ClipSkip, maxClipSkip)
+	}
+	if r.Precision != "" && r.Precision != precision {
+		return fmt.Errorf("precision %q: networks compute in %s", r.Precision, precision)
 	}
 	if len(r.Sigmas) > maxSteps+1 {
 		return fmt.Errorf("%d sigmas: want at most %d", len(r.Sigmas), maxSteps+1)

@@ -1,0 +1,57 @@
+package sd
+
+import (
+	"fmt"
+
+	"waggle/internal/nn"
+)
+
+// Plan is what a picture needs on the device, part by part, in the order of use.
+type Plan struct {
+	Parts []PartPlan `json:"parts"`
+}
+
+// PartPlan is the need of one network.
+type PartPlan struct {
+	Name string `json:"name"`
+	nn.MemoryPlan
+}
+
+// Total is the sum in bytes: parts stay on the device for the next picture.
+func (p Plan) Total() int64 {
+	total := int64(0)
+	for _, part := range p.Parts {
+		total += part.MemoryPlan.Total()
+	}
+	return total
+}
+
+// Plan computes what Generate would allocate for a request, without allocating anything.
+func (p *Pipeline) Plan(r Request) (Plan, error) {
+	s, err := p.settle(r)
+	if err != nil {
+		return Plan{}, err
+	}
+	chunks, err := p.chunks(s)
+	if err != nil {
+		return Plan{}, err
+	}
+	var plan Plan
+	add := func(name string, g *nn.Graph) {
+		if err != nil {
+			return
+		}
+		part := PartPlan{Name: name}
+		if part.MemoryPlan, err = p.compiler.plan(g); err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		plan.Parts = append(plan.Parts, part)
+	}
+	for i, text := range p.networks.text {
+		add(fmt.Sprintf("text encoder %d", i+1), textGraph(text, text.config.skip(s.ClipSkip)))
+	}
+	places := len(chunks[0][0]) * p.networks.text[0].config.Positions
+	add("unet", unetGraph(p.networks.unet, s.passes, s.height, s.width, places))
+	add("decoder", decodeGraph(p.networks.vae, s.height, s.width))
+	return plan, err
+}
