@@ -11,6 +11,7 @@ import { duration } from './text.js';
 const $ = (id) => document.getElementById(id);
 const visited = 'waggle.visited';
 const galleryLength = 24;
+const listLength = 50; // records asked for: pictures, failures and what waits
 const retryEvery = 1000;
 const startLimit = 2000; // longest wait for the program and the socket before the first picture
 
@@ -35,8 +36,10 @@ const channel = new Channel({
 function linkState(state) {
   $('link').dataset.state = state;
   $('link').lastElementChild.textContent = state === 'open' ? 'Connected' : 'Connection lost. Trying again…';
-  if (state === 'lost') for (const job of active()) job.restart();
-  else refresh();
+  if (state === 'open') return refresh();
+  for (const job of active()) job.restart();
+  if (stage.job()) stage.update(stage.job());
+  return undefined;
 }
 
 /** The record of a job, ours or another client's, has changed. Its last event tells of its end. */
@@ -66,6 +69,7 @@ function heard(id, event) {
 /** A job is over: nothing more will come for it. */
 function settle(job) {
   channel.unsubscribe(job.id);
+  if (job.state === 'complete') delete job.preview;
   if (job.state === 'complete' && job === stage.job()) form.offerSeed(job.seed);
 }
 
@@ -83,9 +87,9 @@ async function lost(id, text) {
   changed(job);
 }
 
-/** After the picture on the stage is finished, the next one that forms takes its place. */
+/** After the picture on the stage is finished, the next of ours that forms takes its place. */
 function follow(job) {
-  if (!pinned && job.state === 'running' && (stage.job()?.done ?? true)) stage.show(job);
+  if (job.ours && !pinned && job.state === 'running' && (stage.job()?.done ?? true)) present(job);
 }
 
 /** Tells screen readers what matters: the start, every quarter, the end. */
@@ -133,9 +137,10 @@ async function sendUntilAnswered(operation) {
 function accepted(job) {
   if (jobs.has(job.id)) job = jobs.get(job.id); // the socket was faster
   else jobs.set(job.id, job);
+  job.ours = true;
   if (stage.job()?.done ?? true) {
     pinned = false;
-    stage.show(job);
+    present(job);
   }
   listen(job);
   changed(job);
@@ -164,11 +169,16 @@ function repeat(job, seed) {
   make({ ...job.request, seed: seed ?? null });
 }
 
-function open(job) {
-  pinned = true;
+/** Puts a job on the stage and into the address, so that a reload or a link shows it again. */
+function present(job) {
   stage.show(job);
   if (job.state === 'complete') form.offerSeed(job.seed);
   history.replaceState(null, '', `#${job.id}`);
+}
+
+function open(job) {
+  pinned = true;
+  present(job);
   render();
   if ($('frame').getBoundingClientRect().top < 0) $('frame').scrollIntoView({ block: 'center' });
 }
@@ -195,13 +205,22 @@ function changed(job) {
 
 function render() {
   lists.queue(active(), stage.job(), { open, drop: cancel });
-  const finished = newestFirst().filter((job) => job.state === 'complete').slice(0, galleryLength);
+  const finished = newestFirst().filter((job) => job.state === 'complete');
+  finished.splice(galleryLength).forEach(forget);
   lists.gallery(finished, stage.job(), open);
+}
+
+function forget(job) {
+  if (job !== stage.job()) jobs.delete(job.id);
 }
 
 /** Takes over the server's list; from then on the socket tells of changes. */
 async function refresh() {
-  for (const record of await api.records(`limit=${galleryLength}`).catch(() => [])) noticed(record);
+  const found = await api.records(`limit=${listLength}`).catch(() => undefined);
+  if (!found) return;
+  const ids = new Set(found.map((record) => record.id));
+  if (found.length < listLength) [...jobs.values()].filter((job) => job.done && !ids.has(job.id)).forEach(forget);
+  found.forEach(noticed);
   render();
 }
 
@@ -248,8 +267,7 @@ function begin() {
   }
   const best = active()[0] ?? newestFirst().find((job) => job.state === 'complete');
   if (!best) return undefined;
-  stage.show(best);
-  form.offerSeed(best.seed);
+  present(best);
   return render();
 }
 
