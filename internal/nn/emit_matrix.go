@@ -16,8 +16,8 @@ type tile struct {
 	inputs        int // input channels of one block of weights
 }
 
-// matrixTile chooses the kernel for linears and convolutions of rows result rows.
-func (r *Runtime) matrixTile(rows int) tile {
+// matrixTile chooses the kernel for linears and convolutions with results of rows × columns.
+func (r *Runtime) matrixTile(rows, columns int) tile {
 	switch r.family {
 	case Subgroup:
 		t := tile{name: "conv_subgroup", rows: 32, columns: 4 * r.lanes, inputs: 8}
@@ -27,20 +27,20 @@ func (r *Runtime) matrixTile(rows int) tile {
 		t.constants = shaders.Constants{"LANES": u32(r.lanes), "ROWS": u32(t.rows)}
 		return t
 	case Tiled:
-		return tile{"conv_tiled", shaders.Constants{"LANE_ROWS": "8u"}, 64, panelColumns, blockInputs}
+		return tiledMatrix(rows, columns)
 	}
-	return tile{"conv_plain", shaders.Constants{"LANE_ROWS": "8u"}, 32, panelColumns, blockInputs}
+	return plainMatrix()
 }
 
-// productTile chooses the kernel for the product of two activations.
-func (r *Runtime) productTile() tile {
+// productTile chooses the kernel for the product of two activations with results of rows × columns.
+func (r *Runtime) productTile(rows, columns int) tile {
 	switch r.family {
 	case Subgroup:
 		return tile{"matmul_subgroup", shaders.Constants{"LANES": u32(r.lanes), "ROWS": "32u"}, 32, 4 * r.lanes, 4}
 	case Tiled:
-		return tile{"matmul_tiled", shaders.Constants{"LANE_ROWS": "8u"}, 64, 64, 4}
+		return tiledProduct(rows, columns)
 	}
-	return tile{"matmul_plain", shaders.Constants{"LANE_ROWS": "8u"}, 32, 64, 4}
+	return plainProduct()
 }
 
 func (c *compiler) emitMatrix(i int, s *stage) {
@@ -59,7 +59,7 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 		c.fail("%w", err)
 		return
 	}
-	t := c.runtime.matrixTile(y.rows())
+	t := c.runtime.matrixTile(y.rows(), y.shape.Channels())
 	constants := maps.Clone(t.constants)
 	maps.Copy(constants, shaders.Constants{
 		"TAPS": u32(w.taps), "ACTIVATION": u32(int(s.activation)),
@@ -148,21 +148,9 @@ func (r *Runtime) attentionTile(texels, queries int) tile {
 		constants["LANES"], constants["QUERIES"] = u32(r.lanes), u32(each)
 		return tile{name: "attention_subgroup", constants: constants, rows: r.lanes * each, columns: 1}
 	case Tiled:
-		keys := 32
-		for keys > 4 && 32*keys*texels > r.device.Adapter().Limits.WorkgroupMemory {
-			keys /= 2
-		}
-		constants["KEYS"] = u32(keys)
-		return tile{name: "attention_tiled", constants: constants, rows: 64, columns: 1}
+		return tiledAttention(texels, r.device.Adapter().Limits.WorkgroupMemory)
 	}
-	own := texels
-	for d := 2; own > 20; d++ {
-		if texels%d == 0 {
-			own = texels / d
-		}
-	}
-	constants["OWN"] = u32(own)
-	return tile{name: "attention_plain", constants: constants, rows: 64, columns: texels / own}
+	return plainAttention(texels)
 }
 
 // emitWideAttention is softmax(q·kᵀ/√d)·v for one wide head, a block of rows at a time.
@@ -177,7 +165,6 @@ func (c *compiler) emitWideAttention(i int, s *stage) {
 		return gpu.Read(c.whole(o.value))
 	}
 	first := func(o operand, row int) int { return row*c.values[o.value].quads() + o.first/4 }
-	t := c.runtime.productTile()
 	lanes := max(c.runtime.lanes, 8)
 	for n := range q.shape[0] {
 		for from := 0; from < queries; from += c.wideRows(s) {
@@ -191,7 +178,8 @@ func (c *compiler) emitWideAttention(i int, s *stage) {
 				softTo[0] = gpu.Write(weights)
 			}
 			product := func(transposed bool, params []int, columns int, a, b, y gpu.Binding) {
-				constants := maps.Clone(t.constants)
+				t := c.runtime.productTile(rows, columns)
+				constants := t.constants
 				constants["TRANSPOSED"] = flag(transposed)
 				c.dispatch(s, t.name, constants, params, [3]int{ceil(rows, t.rows), ceil(columns, t.columns), 1}, a, b, y)
 			}

@@ -1,0 +1,24 @@
+package nn
+
+import "waggle/shaders"
+
+func plainMatrix() tile {
+	return tile{name: "conv_plain", constants: shaders.Constants{"LANE_ROWS": "8u"}, rows: 32, columns: panelColumns, inputs: blockInputs}
+}
+
+func plainProduct() tile {
+	return tile{name: "matmul_plain", constants: shaders.Constants{"LANE_ROWS": "8u"}, rows: 32, columns: 64, inputs: 4}
+}
+
+// plainAttention is attention_plain for heads of 4·texels. Lanes make at most 20 vec4s of a result where the head divides
+// so; as many workgroups as that takes share a head's scores.
+func plainAttention(texels int) tile {
+	own := texels
+	for parts := 2; own > 20 && parts <= texels; parts++ {
+		if texels%parts == 0 {
+			own = texels / parts
+		}
+	}
+	return tile{name: "attention_plain", rows: 64, columns: texels / own,
+		constants: shaders.Constants{"TEXELS": u32(texels), "OWN": u32(own)}}
+}
