@@ -98,7 +98,8 @@ func (h *harness) putNode(s job.Status) {
 	err := h.queue.PutNode(context.Background(), job.Node{
 		ID: testNode, ModelID: "tiny", Device: "CPU-0", Port: h.port, Status: s,
 		Implementation: "waggle", Version: "0.0.1",
-		Samplers: []string{"euler", "ddim", "dpmpp_2m"}, Schedules: []string{"normal", "karras"},
+		Samplers:  []job.Choice{{Name: "euler"}, {Name: "ddim"}, {Name: "dpmpp_2m", Label: "DPM++ 2M"}},
+		Schedules: []job.Choice{{Name: "normal"}, {Name: "karras"}},
 		Models: []job.ModelInfo{{
 			Name: "tiny", Family: "sd1", Limits: job.DefaultLimits(), Loaded: true,
 			Preview: job.LatentRGB{Factors: [][3]float32{{1}, {0, 1}, {0, 0, 1}, {}}, Downscale: 8},

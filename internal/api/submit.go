@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -70,7 +69,7 @@ func (s *Server) submit(ctx context.Context, body []byte, key string) (job.Recor
 			return job.Record{}, err
 		}
 	}
-	if err := s.suits(ctx, r); err != nil {
+	if err := s.suit(ctx, &r); err != nil {
 		return job.Record{}, err
 	}
 	return s.Queue.Submit(ctx, r)
@@ -88,18 +87,18 @@ func useKey(r *job.Request, key string) error {
 	return nil
 }
 
-// suits checks what depends on the node: its samplers and its tokenizer. A
-// node whose model is still loading has neither, and takes the job unseen.
-func (s *Server) suits(ctx context.Context, r job.Request) error {
+// suit checks what depends on the node, its samplers and its tokenizer, and
+// gives sampler and schedule their proper names. A node whose model is still
+// loading has neither, and takes the job unseen.
+func (s *Server) suit(ctx context.Context, r *job.Request) error {
 	node, err := s.node(ctx)
 	if err != nil {
 		return err
 	}
-	if err := offered("sampler", r.Sampler, node.Samplers); err != nil {
-		return err
-	}
-	if err := offered("schedule", r.Schedule, node.Schedules); err != nil {
-		return err
+	if len(node.Samplers) > 0 {
+		if err := choose(r, node); err != nil {
+			return err
+		}
 	}
 	if s.Tokenize == nil || !node.Status.Available() {
 		return nil
@@ -110,9 +109,24 @@ func (s *Server) suits(ctx context.Context, r job.Request) error {
 	return s.fits("Negative prompt", r.Model, r.NegativePrompt)
 }
 
-func offered(what, name string, names []string) error {
-	if len(names) == 0 || slices.Contains(names, name) {
-		return nil
+func choose(r *job.Request, node job.Node) error {
+	sampler, schedule, ok := job.ChooseSampler(node.Samplers, node.Schedules, r.Sampler)
+	if !ok {
+		return unknown("sampler", r.Sampler, node.Samplers)
+	}
+	if schedule.Name == "" {
+		if schedule, ok = job.Choose(node.Schedules, r.Schedule); !ok {
+			return unknown("schedule", r.Schedule, node.Schedules)
+		}
+	}
+	r.Sampler, r.Schedule = sampler.Name, schedule.Name
+	return nil
+}
+
+func unknown(what, name string, list []job.Choice) error {
+	var names []string
+	for _, c := range list {
+		names = append(names, c.Name)
 	}
 	return job.Errorf(job.InvalidInput, "Invalid input: unknown %s %q; there are %s", what, name, strings.Join(names, ", "))
 }

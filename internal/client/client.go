@@ -113,9 +113,9 @@ func (c *Client) Models(ctx context.Context) ([]job.ModelInfo, error) {
 	return answer.Models, err
 }
 
-// Samplers returns the names of samplers and schedules.
-func (c *Client) Samplers(ctx context.Context) (samplers, schedules []string, err error) {
-	var answer struct{ Samplers, Schedules []string }
+// Samplers returns the samplers and schedules there are.
+func (c *Client) Samplers(ctx context.Context) (samplers, schedules []job.Choice, err error) {
+	var answer struct{ Samplers, Schedules []job.Choice }
 	err = c.quick(ctx, http.MethodGet, "/v1/samplers", &answer)
 	return answer.Samplers, answer.Schedules, err
 }

@@ -95,6 +95,21 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+func TestChoose(t *testing.T) {
+	samplers := []Choice{{Name: "euler", Label: "Euler"}, {Name: "dpmpp_2m", Label: "DPM++ 2M", Aliases: []string{"dpm_solver_multistep"}}}
+	schedules := []Choice{{Name: "karras", Label: "Karras"}, {Name: "sgm_uniform", Label: "SGM Uniform"}}
+	for _, row := range []struct{ name, sampler, schedule string }{
+		{"euler", "euler", ""}, {"Euler", "euler", ""}, {"DPM++ 2M", "dpmpp_2m", ""}, {"dpmpp-2m", "dpmpp_2m", ""},
+		{"DPM_Solver_Multistep", "dpmpp_2m", ""}, {"DPM++ 2M Karras", "dpmpp_2m", "karras"}, {"dpm++ 2m sgm uniform", "dpmpp_2m", "sgm_uniform"},
+		{"karras", "", ""}, {"", "", ""}, {"dpm++ 3m", "", ""},
+	} {
+		sampler, schedule, ok := ChooseSampler(samplers, schedules, row.name)
+		if sampler.Name != row.sampler || schedule.Name != row.schedule || ok != (row.sampler != "") {
+			t.Errorf("%q: got %q, %q, %v, want %q, %q", row.name, sampler.Name, schedule.Name, ok, row.sampler, row.schedule)
+		}
+	}
+}
+
 // TestFloat16 goes through every binary16 value, and the rounding of some that
 // are none.
 func TestFloat16(t *testing.T) {

@@ -1,5 +1,10 @@
 package job
 
+import (
+	"slices"
+	"strings"
+)
+
 // Status is the state of a node, in the protocol's five words.
 type Status string
 
@@ -29,8 +34,52 @@ type Node struct {
 	// Reason says why a node is not ready; empty means its model is loading.
 	Reason    string      `json:"reason,omitempty"`
 	Models    []ModelInfo `json:"models,omitempty"`
-	Samplers  []string    `json:"samplers,omitempty"`
-	Schedules []string    `json:"schedules,omitempty"`
+	Samplers  []Choice    `json:"samplers,omitempty"`
+	Schedules []Choice    `json:"schedules,omitempty"`
+}
+
+// Choice is a sampler or a schedule: its name in requests, its label for
+// people, and other spellings it goes by. Case, spaces, hyphens and brackets
+// in a name do not matter, and "++" is "pp".
+type Choice struct {
+	Name    string   `json:"name"`
+	Label   string   `json:"label,omitempty"`
+	Aliases []string `json:"aliases,omitempty"`
+}
+
+// Choose returns the choice that goes by a name.
+func Choose(list []Choice, name string) (Choice, bool) {
+	key := fold(name)
+	for _, c := range list {
+		if fold(c.Name) == key || fold(c.Label) == key || slices.ContainsFunc(c.Aliases, func(a string) bool { return fold(a) == key }) {
+			return c, true
+		}
+	}
+	return Choice{}, false
+}
+
+// ChooseSampler is Choose for samplers, where a schedule may follow the name
+// as some programs write it ("DPM++ 2M Karras"); it is empty otherwise.
+func ChooseSampler(samplers, schedules []Choice, name string) (sampler, schedule Choice, ok bool) {
+	if sampler, ok = Choose(samplers, name); ok {
+		return sampler, Choice{}, true
+	}
+	key := fold(name)
+	for _, schedule := range schedules {
+		for _, suffix := range append([]string{schedule.Name, schedule.Label}, schedule.Aliases...) {
+			stem, found := strings.CutSuffix(key, "_"+fold(suffix))
+			if sampler, ok := Choose(samplers, stem); found && ok {
+				return sampler, schedule, true
+			}
+		}
+	}
+	return Choice{}, Choice{}, false
+}
+
+// fold makes spellings of a name equal.
+func fold(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return strings.ContainsRune(" \t_-()", r) })
+	return strings.ReplaceAll(strings.Join(words, "_"), "++", "pp")
 }
 
 // Model returns the model of that name, the first of the node if there is none:

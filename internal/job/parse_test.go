@@ -52,7 +52,7 @@ func TestParseMembers(t *testing.T) {
 	seed, eta := uint64(18446744073709551615), 0.0
 	want := NewRequest(Generation, "m", "a lighthouse")
 	want.Steps, want.GuidanceScale, want.Seed, want.Width, want.Height = 4, 7, &seed, 256, 64
-	want.Sampler, want.Schedule, want.Batch, want.Priority, want.ClipSkip, want.Eta = "dpmpp_2m", "karras", 3, High, 2, &eta
+	want.Sampler, want.Schedule, want.Batch, want.Priority, want.ClipSkip, want.Eta = "DPM_Solver_Multistep", "Karras", 3, High, 2, &eta
 	want.LoRAs = []LoRA{{"ink", 1}, {"a/b.safetensors", -2}}
 	want.Variation, want.Hires = &Variation{3, 0.5}, &Hires{Scale: 1.5, Strength: 0.7}
 	want.Webhook, want.ID = &Webhook{"https://example.org/x"}, "my-job_1"

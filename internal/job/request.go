@@ -69,14 +69,14 @@ type Request struct {
 
 	// ID is the client's own id for the job; empty lets the server choose.
 	ID         ID         `json:"id,omitempty"`
-	Sampler    string     `json:"sampler,omitempty"`
+	Sampler    string     `json:"sampler,omitempty"` // a name of the node's choices
 	Schedule   string     `json:"schedule,omitempty"`
 	Sigmas     []float64  `json:"sigmas,omitempty"` // descending, ending in 0
 	Dialect    string     `json:"dialect,omitempty"`
 	Batch      int        `json:"batch,omitempty"` // 1…64
 	Priority   Priority   `json:"priority,omitempty"`
 	StopAtStep int        `json:"stop_at_step,omitempty"` // 0: run through
-	ClipSkip   int        `json:"clip_skip,omitempty"`    // 1…12; 1 uses the last layer
+	ClipSkip   int        `json:"clip_skip,omitempty"`    // 1…12 from the end, 1 the last layer; 0 the model's own
 	VAE        string     `json:"vae,omitempty"`
 	Eta        *float64   `json:"eta,omitempty"`
 	CFGRescale float64    `json:"cfg_rescale,omitempty"` // 0…1
@@ -138,7 +138,7 @@ func NewRequest(op Operation, model, prompt string) Request {
 		Operation: op, HiveID: "localhost", Model: model, Prompt: prompt,
 		Steps: 20, GuidanceScale: 7.5,
 		Sampler: "euler", Schedule: "normal", Dialect: "a1111", Batch: 1,
-		Priority: Normal, ClipSkip: 1, Tile: "none", Precision: "auto",
+		Priority: Normal, Tile: "none", Precision: "auto",
 	}
 	switch op {
 	case Generation:

@@ -30,30 +30,11 @@ const (
 	controlLimit     = 16
 )
 
-// samplerAliases are other programs' names for samplers.
-var samplerAliases = map[string]string{
-	"dpm_solver_multistep": "dpmpp_2m",
-	"dpm++":                "dpmpp_2m",
-	"dpmpp":                "dpmpp_2m",
-	"uni_pc":               "unipc",
-}
-
-// normalize brings names to their canonical spelling. Custom sigmas decide the
-// number of steps.
+// normalize lets custom sigmas decide the number of steps.
 func (r *Request) normalize() {
-	r.Sampler = canonical(r.Sampler)
-	r.Schedule = strings.ToLower(strings.TrimSpace(r.Schedule))
 	if n := len(r.Sigmas); n > 1 {
 		r.Steps = n - 1
 	}
-}
-
-func canonical(sampler string) string {
-	s := strings.ToLower(strings.TrimSpace(sampler))
-	if alias, ok := samplerAliases[s]; ok {
-		return alias
-	}
-	return s
 }
 
 // Validate checks every bound that needs no model. The error is *Error of kind
@@ -111,7 +92,7 @@ func (v *validator) numbers(r Request) {
 	v.between("steps", r.Steps, 1, StepsLimit)
 	v.within("guidance_scale", r.GuidanceScale, 0, GuidanceLimit)
 	v.between("batch", r.Batch, 1, BatchLimit)
-	v.between("clip_skip", r.ClipSkip, 1, 12)
+	v.between("clip_skip", r.ClipSkip, 0, 12)
 	v.between("stop_at_step", r.StopAtStep, 0, r.Steps)
 	v.within("cfg_rescale", r.CFGRescale, 0, 1)
 	v.between("mask_blur", r.MaskBlur, 0, 256)
