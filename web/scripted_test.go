@@ -70,7 +70,10 @@ func (s *scripted) handler() http.Handler {
 	mux.HandleFunc("GET /v1/jobs/{id}/image", s.image)
 	mux.HandleFunc("GET /v1/models", s.models)
 	mux.HandleFunc("GET /v1/samplers", func(w http.ResponseWriter, _ *http.Request) {
-		write(w, map[string]any{"samplers": []string{"ddim", "euler", "dpmpp_2m"}, "schedules": []string{"normal", "karras"}})
+		write(w, map[string]any{
+			"samplers":  []job.Choice{{Name: "ddim", Label: "DDIM"}, {Name: "euler", Label: "Euler"}, {Name: "dpmpp_2m", Label: "DPM++ 2M"}},
+			"schedules": []job.Choice{{Name: "normal", Label: "Normal"}, {Name: "karras", Label: "Karras"}},
+		})
 	})
 	mux.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, job.Node{ID: "node", Device: "llvmpipe", Status: job.Ready})

@@ -60,17 +60,14 @@ async function call(method, path, body) {
   }
 }
 
-/** Lists come bare or as a member of an object. */
-const list = (answer, member) => (Array.isArray(answer) ? answer : answer?.[member]) ?? [];
-const named = (items) => items.map((item) => item.name ?? item);
 
 const jobPath = (id) => `/v1/jobs/${encodeURIComponent(id)}`;
 
 export const submit = (operation) => call('POST', '/v1/jobs', operation);
 export const cancel = (id) => call('DELETE', jobPath(id));
 export const record = (id) => call('GET', jobPath(id));
-export const records = async (query) => list(await call('GET', `/v1/jobs?${query}`), 'jobs');
-export const models = async () => list(await call('GET', '/v1/models'), 'models');
+export const records = async (query) => (await call('GET', `/v1/jobs?${query}`)).jobs ?? [];
+export const models = async () => (await call('GET', '/v1/models')).models ?? [];
 export const info = () => call('GET', '/info');
 
 /** Why the server cannot make pictures yet; empty when it can. */
@@ -83,9 +80,10 @@ export async function notReady() {
   }
 }
 
+/** The samplers and schedules on offer, each {name, label}. */
 export async function samplers() {
-  const answer = await call('GET', '/v1/samplers');
-  return { samplers: named(list(answer, 'samplers')), schedules: named(answer.schedules ?? []) };
+  const { samplers: rules, schedules } = await call('GET', '/v1/samplers');
+  return { samplers: rules ?? [], schedules: schedules ?? [] };
 }
 
 /** The address of a job's picture; thumb is a width in pixels. */

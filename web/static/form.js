@@ -1,5 +1,5 @@
 // The form: settings in, an operation out. It remembers itself between visits.
-import { title } from './text.js';
+import { learnNames, title } from './text.js';
 
 const $ = (id) => document.getElementById(id);
 const form = $('compose');
@@ -15,8 +15,8 @@ export function fill(list, { samplers, schedules }) {
   if (JSON.stringify(list) === JSON.stringify(models)) return; // what was typed stays
   models = list;
   options($('model'), models.map((m) => m.name), (name) => name);
-  options($('sampler'), samplers, title);
-  options($('schedule'), schedules, title);
+  options($('sampler'), learnNames(samplers), title);
+  options($('schedule'), learnNames(schedules), title);
   defaults();
   recall();
   refresh();

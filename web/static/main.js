@@ -69,7 +69,6 @@ function heard(id, event) {
 /** A job is over: nothing more will come for it. */
 function settle(job) {
   channel.unsubscribe(job.id);
-  if (job.state === 'complete') delete job.preview;
   if (job.state === 'complete' && job === stage.job()) form.offerSeed(job.seed);
 }
 

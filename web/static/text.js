@@ -1,15 +1,12 @@
 // Words and numbers as people read them.
 
-const names = {
-  euler: 'Euler', euler_ancestral: 'Euler ancestral', ddim: 'DDIM', ddpm: 'DDPM', heun: 'Heun', lms: 'LMS', lcm: 'LCM',
-  dpmpp_2m: 'DPM++ 2M', dpmpp_2m_sde: 'DPM++ 2M SDE', dpmpp_sde: 'DPM++ SDE', dpmpp_3m_sde: 'DPM++ 3M SDE',
-  dpmpp_2s_ancestral: 'DPM++ 2S ancestral', dpm_2: 'DPM2', dpm_2_ancestral: 'DPM2 ancestral', unipc: 'UniPC',
-  normal: 'Normal', karras: 'Karras', exponential: 'Exponential', polyexponential: 'Polyexponential', simple: 'Simple',
-  sgm_uniform: 'SGM uniform', ddim_uniform: 'DDIM uniform', beta: 'Beta', align_your_steps: 'Align your steps',
-};
+const labels = new Map(); // of samplers and schedules, as the server gives them
 
-/** The name of a sampler or schedule as people write it. */
-export const title = (name) => names[name] ?? name;
+/** Learns what choices ({name, label}) are called; returns their names. */
+export const learnNames = (choices) => choices.map(({ name, label }) => (labels.set(name, label || name), name));
+
+/** The name of a sampler or schedule for people. */
+export const title = (name) => labels.get(name) ?? name;
 
 /** A length of time: 41 ms, 1.4 s, 2 min 5 s. */
 export function duration(ms) {
