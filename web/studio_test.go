@@ -234,6 +234,34 @@ func TestQueueOfSeveral(t *testing.T) {
 	b.wait(`document.querySelectorAll('#tiles li').length === 2`)
 }
 
+// Settings travel: an example into the form, a shape into the size, a picture's settings back, its seed kept or drawn anew.
+func TestSettings(t *testing.T) {
+	b := open(t, 900, 900)
+	b.visited()
+	b.server.set(func() { b.server.stepTime = time.Millisecond })
+	b.load("/")
+	b.do(chromedp.Click(".chip:nth-child(2)"), chromedp.Click(`[data-shape=portrait]`),
+		chromedp.SetValue("#negative", "red"), chromedp.SetValue("#steps", "10"), chromedp.SetValue("#seed", "18446744073709551615"), chromedp.Click("#make"))
+	b.done()
+	first := b.server.last().Request
+	if first.Prompt != builtinExamples()[1] || first.Width != 104 || first.Height != 160 || first.NegativePrompt != "red" || first.Seed == nil || *first.Seed != 1<<64-1 {
+		t.Errorf("asked for %+v", first)
+	}
+	b.shoot("portrait")
+	b.do(chromedp.Click("#again"))
+	b.wait(`document.querySelectorAll('#tiles li').length === 2`)
+	if again := b.server.last().Request; again.Seed != nil || again.Prompt != first.Prompt || again.Steps != 10 {
+		t.Errorf("another was asked for as %+v", again)
+	}
+	b.do(chromedp.Click("#dice"), chromedp.Click(`[data-shape=square]`), chromedp.SetValue("#steps", "3"), chromedp.Click("#tiles li:last-child button"), chromedp.Click("#reuse"), chromedp.Click("#make"))
+	b.wait(`document.querySelectorAll('#tiles li').length === 3`)
+	if reused := b.server.last().Request; reused.Seed == nil || *reused.Seed != *first.Seed || reused.Width != 104 || reused.Steps != 10 || reused.NegativePrompt != "red" {
+		t.Errorf("with the settings of the first: %+v", reused)
+	}
+	b.load("/")
+	b.wait(`document.querySelector('#prompt').value.includes('yellow star') && document.querySelector('#steps').value === '10'`)
+}
+
 // The page at desktop and phone width, light and dark, forming and done; nothing sticks out sideways.
 func TestLooks(t *testing.T) {
 	for _, width := range []int{1280, 360} {
