@@ -59,7 +59,7 @@ func (e *Enlarger) Enlarge(dst, src []byte, width, height, scale int) []byte {
 		}
 		for x := 0; x < 3*wide; x += 3 {
 			for c := x; c < x+3; c++ {
-				dst = append(dst, round(w[0]*lines[0][c]+w[1]*lines[1][c]+w[2]*lines[2][c]+w[3]*lines[3][c]))
+				dst = append(dst, byte(between(w, lines[0][c], lines[1][c], lines[2][c], lines[3][c])+.5))
 			}
 			dst = append(dst, 255)
 		}
@@ -75,11 +75,8 @@ func (e *Enlarger) widen(src []byte, width, height int) {
 		for x := range width * e.scale {
 			w, left := e.weights[x%e.scale], e.first(x/e.scale, x%e.scale)
 			for c := range 3 {
-				var sum float32
-				for k := range 4 {
-					sum += w[k] * float32(line[4*clamp(left+k, width)+c])
-				}
-				e.rows = append(e.rows, sum)
+				at := func(k int) float32 { return float32(line[4*clamp(left+k, width)+c]) }
+				e.rows = append(e.rows, between(w, at(0), at(1), at(2), at(3)))
 			}
 		}
 	}
@@ -88,8 +85,11 @@ func (e *Enlarger) widen(src []byte, width, height int) {
 // clamp repeats the pixels of the edge.
 func clamp(i, n int) int { return max(0, min(i, n-1)) }
 
-// round clips what the cubic overshoots.
-func round(v float32) byte { return byte(max(0, min(v+.5, 255))) }
+// between is the weighted sum, kept within the two middle pixels: a plain cubic
+// overshoots there and draws halos along the edges of things.
+func between(w [4]float32, a, b, c, d float32) float32 {
+	return max(min(b, c), min(max(b, c), w[0]*a+w[1]*b+w[2]*c+w[3]*d))
+}
 
 // Scale is how many times a latent of this size is worth enlarging: to about
 // 256 pixels, from where the screen's own scaling is smooth enough.

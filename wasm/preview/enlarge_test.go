@@ -57,6 +57,17 @@ func TestEnlargeKeepsStraightLines(t *testing.T) {
 	}
 }
 
+// An edge gets no halo: nothing is brighter or darker than its two sides.
+func TestEnlargeDrawsNoHalo(t *testing.T) {
+	src := grey(50, 50, 200, 200, 50, 50, 200, 200, 50, 50, 200, 200)
+	var e Enlarger
+	for i, v := range e.Enlarge(nil, src, 4, 3, 8) {
+		if i%4 != 3 && (v < 50 || v > 200) {
+			t.Fatalf("byte %d is %d, outside 50…200", i, v)
+		}
+	}
+}
+
 func TestScale(t *testing.T) {
 	for side, want := range map[int]int{16: 8, 32: 8, 64: 4, 96: 2, 128: 2, 129: 1, 256: 1} {
 		if got := Scale(side, 8); got != want {
