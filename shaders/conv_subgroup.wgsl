@@ -16,6 +16,7 @@ const TAPS: u32 = 1u;     // 1 or 9
 const ADD_VECTOR: bool = false;
 const ADD_RESIDUAL: bool = false;
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
+const ODD_TEXELS: bool = false; // ⌈C/4⌉ is odd: the second half of a row's last octet is no part of it
 const FOLD: u32 = 2048u;
 const GROUPS: u32 = (ROWS + LANES - 1u) / LANES;
 
@@ -120,7 +121,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       for (var g = 0u; g < GROUPS; g++) { // unroll
         for (var h = 0u; h < 2u; h++) { // unroll
           let at = base[g] + k * 2u + h;
-          let texel = textureLoad(x, vec2<u32>(at % FOLD, at / FOLD));
+          var texel = textureLoad(x, vec2<u32>(at % FOLD, at / FOLD));
+          if (ODD_TEXELS) { texel = select(vec4<f32>(0.0), texel, k * 2u + h < p.channelTexels); }
           if (TAPS == 9u) {
             xx[g * 2u + h] = select(vec4<f32>(0.0), texel, inside[g]);
           } else {

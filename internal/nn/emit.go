@@ -52,7 +52,7 @@ func (c *compiler) image(r *request) *gpu.Image   { return c.images[r.block] }
 
 // dispatch compiles the kernel if need be and records one run of it.
 func (c *compiler) dispatch(s *stage, name string, constants shaders.Constants, params []int, counts [3]int, bindings ...gpu.Binding) {
-	if c.err != nil {
+	if c.checkRounds(name, constants, params); c.err != nil {
 		return
 	}
 	k, err := c.runtime.kernel(name, constants)

@@ -65,6 +65,9 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 		"TAPS": u32(w.taps), "ACTIVATION": u32(int(s.activation)),
 		"ADD_VECTOR": flag(s.vector.is()), "ADD_RESIDUAL": flag(s.residual.is()),
 	})
+	if c.runtime.family == Subgroup {
+		constants["ODD_TEXELS"] = flag(x.quads()%2 == 1)
+	}
 	for _, b := range c.matrixBands(s) {
 		operand, firstInput := c.operandBand(i, s, b)
 		vector, residual := gpu.None(), gpu.None()
