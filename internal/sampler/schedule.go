@@ -91,9 +91,27 @@ func each(values []float64, f func(float64) float64) []float64 {
 	return values
 }
 
-// KarrasSigmas is Karras et al. 2022, equation 5, without the final 0. n = 1 gives high.
+// KarrasSigmas is Karras et al. 2022, equation 5, without the final 0. n = 1 gives high. It is rounded to float32 at each step
+// as in k-diffusion: the 7th power makes 4e-7 of that, a thousandth of a time step, which a network can tell apart.
 func KarrasSigmas(n int, low, high, rho float64) []float64 {
-	return each(linspace(math.Pow(high, 1/rho), math.Pow(low, 1/rho), n), func(v float64) float64 { return math.Pow(v, rho) })
+	from := float32(math.Pow(high, 1/rho))
+	span := float32(math.Pow(low, 1/rho) - math.Pow(high, 1/rho))
+	return each(linspace32(n), func(v float64) float64 {
+		level := from + float32(float32(v)*span)
+		return float64(float32(math.Pow(float64(level), rho)))
+	})
+}
+
+// linspace32 is n even steps from 0 to 1 in float32, built from both ends as torch.linspace does.
+func linspace32(n int) []float64 {
+	values, step := make([]float64, n), 1/float32(max(n-1, 1))
+	for i := range values {
+		values[i] = float64(step * float32(i))
+		if i >= n/2 && n > 1 {
+			values[i] = float64(1 - float32(step*float32(n-1-i)))
+		}
+	}
+	return values
 }
 
 // PolyExponentialSigmas is a polynomial of degree rho in ln sigma (k-diffusion), without the final 0.
