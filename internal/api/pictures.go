@@ -15,6 +15,7 @@ import (
 	"golang.org/x/image/draw"
 
 	"waggle/internal/job"
+	"waggle/internal/picture"
 	"waggle/internal/queue"
 	"waggle/internal/store"
 )
@@ -139,7 +140,7 @@ func drawLatent(l job.Latent, colours job.LatentRGB) ([]byte, error) {
 	scale := max(colours.Downscale, 1)
 	large := image.NewNRGBA(image.Rect(0, 0, l.Width*scale, l.Height*scale))
 	draw.ApproxBiLinear.Scale(large, large.Bounds(), small, small.Bounds(), draw.Src, nil)
-	return encode(large, png.BestSpeed)
+	return picture.EncodePreview(large)
 }
 
 // byte255 maps 0…1 to 0…255; not a number gives black.
@@ -148,12 +149,6 @@ func byte255(v float32) byte {
 		return 0
 	}
 	return byte(min(v, 1)*255 + 0.5)
-}
-
-func encode(m image.Image, level png.CompressionLevel) ([]byte, error) {
-	var b bytes.Buffer
-	err := (&png.Encoder{CompressionLevel: level}).Encode(&b, m)
-	return b.Bytes(), err
 }
 
 // thumbnails may be this wide or high, in pixels.
@@ -193,14 +188,7 @@ func thumbnail(data []byte, size string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode stored picture: %w", err)
 	}
-	width, height := m.Bounds().Dx(), m.Bounds().Dy()
-	longer := max(width, height)
-	if longer <= n {
-		return data, nil
-	}
-	small := image.NewNRGBA(image.Rect(0, 0, max(width*n/longer, 1), max(height*n/longer, 1)))
-	draw.CatmullRom.Scale(small, small.Bounds(), m, m.Bounds(), draw.Src, nil)
-	return encode(small, png.DefaultCompression)
+	return picture.EncodePNG(picture.Thumbnail(m, n))
 }
 
 // deletePictures is DELETE /v1/pictures/{id}: a job that has ended, with all
