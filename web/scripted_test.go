@@ -29,6 +29,7 @@ type scripted struct {
 	mu       sync.Mutex
 	stepTime time.Duration
 	full     bool // the queue takes nothing
+	loading  bool // there is no model yet
 	jobs     map[job.ID]*scriptedJob
 	order    []job.ID
 	sockets  map[*scriptedSocket]bool
@@ -78,6 +79,7 @@ func (s *scripted) handler() http.Handler {
 	mux.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, job.Node{ID: "node", Device: "llvmpipe", Status: job.Ready})
 	})
+	mux.HandleFunc("GET /ready", s.ready)
 	mux.HandleFunc("GET /v1/ws", s.websocket)
 	return mux
 }
@@ -87,7 +89,22 @@ func write(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
+func (s *scripted) ready(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loading {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		write(w, map[string]any{"ready": false, "reason": "model loading"})
+	}
+}
+
 func (s *scripted) models(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loading {
+		write(w, map[string]any{"models": []job.ModelInfo{}})
+		return
+	}
 	info := job.ModelInfo{
 		Name: "tiny-shapes", Family: "sd1", Limits: job.DefaultLimits(), Loaded: true,
 		Defaults: job.Defaults{Width: 128, Height: 128, Steps: 20, Guidance: 5, Sampler: "ddim", Schedule: "normal"},

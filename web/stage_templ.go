@@ -38,7 +38,7 @@ func stage() templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<canvas id=\"canvas\" width=\"16\" height=\"16\" aria-hidden=\"true\"></canvas><img id=\"picture\" alt=\"\" hidden><figcaption id=\"notice\"></figcaption></figure><div id=\"progress\" class=\"progress\" role=\"progressbar\" aria-label=\"Steps done\" aria-valuemin=\"0\" aria-valuemax=\"1\" aria-valuenow=\"0\"><i></i></div><div class=\"status\"><p class=\"words\"><b id=\"status\">Ready</b> <span id=\"rate\"></span> <span id=\"left\"></span></p><button id=\"cancel\" type=\"button\" class=\"quiet danger\" hidden>Cancel <kbd aria-hidden=\"true\">Esc</kbd></button> <button id=\"retry\" type=\"button\" class=\"quiet\" hidden>Try again</button> <a id=\"download\" class=\"quiet\" hidden>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<canvas id=\"canvas\" width=\"16\" height=\"16\" aria-hidden=\"true\"></canvas><img id=\"picture\" alt=\"\" hidden><figcaption id=\"notice\"></figcaption></figure><div id=\"progress\" class=\"progress\" role=\"progressbar\" aria-label=\"Steps done\" aria-valuemin=\"0\" aria-valuemax=\"1\" aria-valuenow=\"0\"><i></i></div><div class=\"status\"><p class=\"words\"><b id=\"status\">Connecting…</b> <span id=\"rate\"></span> <span id=\"left\"></span></p><button id=\"cancel\" type=\"button\" class=\"quiet danger\" hidden>Cancel <kbd aria-hidden=\"true\">Esc</kbd></button> <button id=\"retry\" type=\"button\" class=\"quiet\" hidden>Try again</button> <a id=\"download\" class=\"quiet\" hidden>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

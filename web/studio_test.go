@@ -234,6 +234,18 @@ func TestQueueOfSeveral(t *testing.T) {
 	b.wait(`document.querySelectorAll('#tiles li').length === 2`)
 }
 
+// A page opened before the model is loaded says so, and then makes its example.
+func TestModelStillLoading(t *testing.T) {
+	b := open(t, 1280, 900)
+	b.server.set(func() { b.server.loading = true })
+	b.do(chromedp.Navigate(b.url))
+	b.wait(`document.querySelector('#status').textContent === 'The model is loading…' && document.querySelector('#alert').hidden`)
+	b.shoot("loading")
+	b.server.set(func() { b.server.loading = false })
+	b.done()
+	b.forgive("503")
+}
+
 // Settings travel: an example into the form, a shape into the size, a picture's settings back, its seed kept or drawn anew.
 func TestSettings(t *testing.T) {
 	b := open(t, 900, 900)

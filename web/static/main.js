@@ -230,7 +230,7 @@ async function learnServer() {
       const [models, samplers, node] = await Promise.all([api.models(), api.samplers(), api.info().catch(() => ({}))]);
       if (models.length) form.fill(models, samplers);
       $('node').textContent = node.device ?? '';
-      if (models.length) return complain('');
+      if (models.length) return known();
       await noModel();
     } catch (problem) {
       complain(problem.message);
@@ -239,9 +239,16 @@ async function learnServer() {
   }
 }
 
+function known() {
+  complain('');
+  stage.idle('');
+}
+
 async function noModel() {
   const reason = await api.notReady();
-  complain(`The server has no model ready${reason ? `: ${reason}` : ''}.`);
+  const loading = !reason || reason === 'model loading';
+  stage.idle(loading ? 'The model is loading…' : '');
+  complain(loading ? '' : `The server has no model ready: ${reason}`);
 }
 
 /** Whether this browser opens the page for the first time. */

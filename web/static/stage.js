@@ -21,6 +21,13 @@ export function show(next) {
   update(next);
 }
 
+/** Without a job: says what the page waits for, or that it is ready. */
+export function idle(text) {
+  if (shown) return;
+  frame.dataset.state = text ? 'waiting' : 'empty';
+  $('status').textContent = text || 'Ready';
+}
+
 function clear() {
   delete frame.dataset.drawn;
   frame.dataset.state = 'empty';
