@@ -84,9 +84,22 @@ func (b *Buffer) Close() {
 	}
 }
 
+// imageLines is the height of an image. It is never a power of two: Mesa's software driver compiles a kernel anew for
+// each combination of images with and without such a height.
+func imageLines(texels int) int {
+	lines := (texels + ImageWidth - 1) / ImageWidth
+	for lines > 0 && lines&(lines-1) == 0 {
+		lines++
+	}
+	return lines
+}
+
+// ImageBytes is the memory that an image of texels texels takes.
+func ImageBytes(texels int) int64 { return int64(imageLines(texels)) * ImageWidth * texelBytes }
+
 // NewImage makes an image of at least texels texels of 16 bytes, filled with zeros.
 func (d *Device) NewImage(label string, format Format, texels int) (*Image, error) {
-	lines := (texels + ImageWidth - 1) / ImageWidth
+	lines := imageLines(texels)
 	if texels <= 0 || lines > d.adapter.Limits.ImageSide || ImageWidth > d.adapter.Limits.ImageSide {
 		return nil, fmt.Errorf("image %s of %d texels: %w: the adapter's images have at most %d lines", label, texels, ErrOutOfMemory, d.adapter.Limits.ImageSide)
 	}

@@ -101,7 +101,7 @@ func (c *compiler) plan() MemoryPlan {
 		p.LargestBinding = max(p.LargestBinding, min(int64(size), int64(c.runtime.device.Adapter().Limits.Binding)))
 	}
 	for _, texels := range c.blocks[imageMemory] {
-		p.Images += int64(ceil(texels, gpu.ImageWidth)) * gpu.ImageWidth * 16
+		p.Images += gpu.ImageBytes(texels)
 	}
 	for i := range c.stages {
 		p.Weights += c.weightBytes(&c.stages[i])
@@ -114,8 +114,7 @@ func (c *compiler) weightBytes(s *stage) int64 {
 	case OpLinear, OpConv:
 		shape := c.weights.shapeOf(s.node)
 		if c.runtime.family == Subgroup {
-			texels := panels{shape, c.runtime.lanes}.texels()
-			return int64(ceil(texels, gpu.ImageWidth))*gpu.ImageWidth*16 + 16*int64(quads(shape.out))
+			return gpu.ImageBytes(panels{shape, c.runtime.lanes}.texels()) + 16*int64(quads(shape.out))
 		}
 		return 2*int64(ceil(shape.out, panelColumns)*panelColumns)*int64(ceil(shape.in, blockInputs)*blockInputs*shape.taps) + 16*int64(quads(shape.out))
 	case OpEmbedding:

@@ -101,12 +101,12 @@ func (f *fuser) swallow() {
 	for id, n := range f.graph.nodes {
 		switch n.Op {
 		case OpActivation:
-			in := n.In[0]
+			in := f.behind(n.In[0])
 			if f.readers[in] == 1 && f.takesActivation(in, n.Activation) {
 				f.fused[in] = id
 			}
 		case OpAddPerChannel:
-			in := n.In[0]
+			in := f.behind(n.In[0])
 			inner := f.graph.nodes[in]
 			if f.readers[in] == 1 && (inner.Op == OpLinear || inner.Op == OpConv) && inner.Rate == n.Rate {
 				f.fused[in] = id
@@ -119,7 +119,8 @@ func (f *fuser) swallow() {
 
 // swallowResidual fuses an addition into the later of the two operands that can take it.
 func (f *fuser) swallowResidual(id int, n Node) {
-	a, b := max(n.In[0], n.In[1]), min(n.In[0], n.In[1])
+	a, b := f.behind(n.In[0]), f.behind(n.In[1])
+	a, b = max(a, b), min(a, b)
 	for _, pair := range [][2]int{{a, b}, {b, a}} {
 		mine, other := pair[0], pair[1]
 		whole := f.graph.nodes[other].Op != OpColumns
@@ -130,6 +131,14 @@ func (f *fuser) swallowResidual(id int, n Node) {
 	}
 }
 
+// behind looks through reshapes that nothing else reads.
+func (f *fuser) behind(id int) int {
+	for f.graph.nodes[id].Op == OpReshape && f.readers[id] == 1 {
+		id = f.graph.nodes[id].In[0]
+	}
+	return id
+}
+
 // isMatrix reports whether the node is a linear or a convolution, perhaps with a vector added or an activation.
 func (f *fuser) isMatrix(id int) bool {
 	n := f.graph.nodes[id]
@@ -137,7 +146,8 @@ func (f *fuser) isMatrix(id int) bool {
 	case OpLinear, OpConv:
 		return true
 	case OpAddPerChannel, OpActivation:
-		return f.fused[n.In[0]] == id && f.graph.nodes[n.In[0]].Op != OpGroupNorm && f.isMatrix(n.In[0])
+		in := f.behind(n.In[0])
+		return f.fused[in] == id && f.graph.nodes[in].Op != OpGroupNorm && f.isMatrix(in)
 	}
 	return false
 }
@@ -182,8 +192,10 @@ func (f *fuser) lower(id int) error {
 // collect fills s from node id and, through it, from what was swallowed.
 func (f *fuser) collect(id int, s *stage) error {
 	n := &f.graph.nodes[id]
-	if len(n.In) > 0 && f.fused[n.In[0]] == id || len(n.In) > 1 && f.fused[n.In[1]] == id {
-		return f.collectFused(id, s)
+	for _, in := range n.In {
+		if f.fused[f.behind(in)] == id {
+			return f.collectFused(id, s)
+		}
 	}
 	s.op, s.node = n.Op, n
 	if n.Op == OpActivation {
@@ -197,11 +209,11 @@ func (f *fuser) collect(id int, s *stage) error {
 
 func (f *fuser) collectFused(id int, s *stage) error {
 	n := &f.graph.nodes[id]
-	inner, other := n.In[0], -1
+	inner, other := f.behind(n.In[0]), -1
 	if len(n.In) > 1 {
 		other = n.In[1]
-		if f.fused[other] == id && n.Op == OpAdd {
-			inner, other = other, inner
+		if f.fused[inner] != id {
+			inner, other = f.behind(n.In[1]), n.In[0]
 		}
 	}
 	if err := f.collect(inner, s); err != nil {
