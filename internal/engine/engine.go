@@ -25,6 +25,9 @@ import (
 // goroutine at a time.
 type Pipeline interface {
 	Generate(ctx context.Context, r sd.Request, onStep func(sd.Progress)) (*image.NRGBA, error)
+	// Plan says what Generate would need on the device, or what is wrong with
+	// the request.
+	Plan(r sd.Request) (sd.Plan, error)
 	Info() sd.Info
 	Close()
 }

@@ -44,11 +44,23 @@ func (p *scripted) Info() sd.Info {
 
 func (p *scripted) Close() { p.closed = true }
 
+func (p *scripted) Plan(r sd.Request) (sd.Plan, error) {
+	if r.Prompt == "wordy" {
+		return sd.Plan{}, errors.New("Prompt too long: 1300 tokens")
+	}
+	part := sd.PartPlan{Name: "unet"}
+	part.Weights = 5 << 20
+	return sd.Plan{Parts: []sd.PartPlan{part}}, nil
+}
+
 func (p *scripted) Generate(ctx context.Context, r sd.Request, onStep func(sd.Progress)) (*image.NRGBA, error) {
 	if p.closed {
 		return nil, errors.New("used after Close")
 	}
 	*p.requests = append(*p.requests, r)
+	if _, err := p.Plan(r); err != nil {
+		return nil, fmt.Errorf("draw: %w", err)
+	}
 	for step := 1; step <= r.Steps; step++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -258,7 +270,8 @@ func TestFailures(t *testing.T) {
 		message string
 		loads   int
 	}{
-		{"memory", job.OutOfMemory, "Out of GPU memory", 1},
+		{"memory", job.OutOfMemory, "Out of GPU memory: a picture of 64×64 needs about 5 MiB", 1},
+		{"wordy", job.InvalidInput, "Invalid input: Prompt too long: 1300", 1},
 		{"lost", job.DeviceLost, "The GPU was lost", 3},
 		{"panic", job.Internal, "Internal error", 2},
 		{"strange", job.Internal, "Internal error", 1},

@@ -158,8 +158,11 @@ func (e *Engine) draw(ctx context.Context, record job.Record, i int) (job.Pictur
 	seed := record.Seed + uint64(i)
 	request := Request(record.Request, seed)
 	img, err := e.generate(ctx, request, func(p sd.Progress) { e.step(ctx, record, i, p) })
-	if err != nil || ctx.Err() != nil {
-		return job.Picture{}, err
+	if ctx.Err() != nil {
+		return job.Picture{}, ctx.Err()
+	}
+	if err != nil {
+		return job.Picture{}, e.diagnose(request, err)
 	}
 	about := Parameters(record.Request, seed, e.pipeline.Info().Name, e.Version)
 	file, err := picture.EncodePNG(img, picture.Text{Keyword: picture.ParametersKeyword, Value: about.String()})
@@ -187,6 +190,24 @@ func (e *Engine) generate(ctx context.Context, r sd.Request, onStep func(sd.Prog
 		}
 	}()
 	return e.pipeline.Generate(ctx, r, onStep)
+}
+
+// diagnose asks the pipeline's plan why a picture could not be made: a request
+// it refuses too is the caller's fault, and what does not fit has a size.
+func (e *Engine) diagnose(r sd.Request, err error) error {
+	var p *panicError
+	if errors.As(err, &p) || errors.Is(err, gpu.ErrDeviceLost) {
+		return err
+	}
+	plan, refused := e.pipeline.Plan(r)
+	switch {
+	case refused != nil:
+		return job.Errorf(job.InvalidInput, "Invalid input: %w", refused)
+	case errors.Is(err, gpu.ErrOutOfMemory):
+		return &job.Error{Kind: job.OutOfMemory, Err: err, Message: fmt.Sprintf(
+			"Out of GPU memory: a picture of %d×%d needs about %d MiB: ask for a smaller one", r.Width, r.Height, plan.Total()>>20)}
+	}
+	return err
 }
 
 // step reports a step of picture number i: first its preview, then the event
