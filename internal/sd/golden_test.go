@@ -19,15 +19,16 @@ type forwardCase struct {
 }
 
 // TestGoldenForwards runs every text encoder, UNet and autoencoder pass of the golden set in plain Go.
-func TestGoldenForwards(t *testing.T) { testForwards(t, plainGo{}) }
+func TestGoldenForwards(t *testing.T) { testForwards(t, plainGo{}, "") }
 
-func testForwards(t *testing.T, with compiler) {
+// testForwards runs the cases of one model, or of all.
+func testForwards(t *testing.T, with compiler, model string) {
 	var index struct{ Cases map[string]forwardCase }
 	goldens.JSON(t, "forwards/index.json", &index)
 	for _, name := range slices.Sorted(maps.Keys(index.Cases)) {
 		c := index.Cases[name]
 		run := map[string]func(*forward){"text": (*forward).text, "unet": (*forward).unet, "vae": (*forward).vae}[c.Kind]
-		if run == nil {
+		if run == nil || model != "" && model != c.Model {
 			continue // networks of later work: control, adapters
 		}
 		for _, layout := range []string{"folder", "file"} {

@@ -1,10 +1,15 @@
 package sd
 
 import (
+	"context"
+	"image"
+	"math"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"waggle/gpu"
+	"waggle/internal/goldens"
 	"waggle/internal/nn"
 	"waggle/internal/weights"
 )
@@ -35,12 +40,80 @@ func testGPU(t testing.TB, d *gpu.Device, options nn.Options) onGPU {
 	return c
 }
 
-func TestGoldenForwardsGPU(t *testing.T) { testForwards(t, testGPU(t, testDevice(t), nn.Options{})) }
+// TestGoldenForwardsGPU runs every pass with the kernels that suit the device, and the smallest ones with every family.
+func TestGoldenForwardsGPU(t *testing.T) {
+	d := testDevice(t)
+	t.Run("all", func(t *testing.T) { testForwards(t, testGPU(t, d, nn.Options{}), "") })
+	for _, family := range nn.Families {
+		t.Run(string(family), func(t *testing.T) {
+			c, err := nn.NewRuntime(d, nn.Options{Family: family})
+			if err != nil {
+				t.Skip(err)
+			}
+			c.Close()
+			testForwards(t, testGPU(t, d, nn.Options{Family: family}), "sd2")
+		})
+	}
+}
 
 func TestGoldenPipelineGPU(t *testing.T) {
 	testPipelines(t, testGPU(t, testDevice(t), nn.Options{}), 20)
 }
 
 func TestGoldenTinyShapesGPU(t *testing.T) {
-	testTinyShapes(t, testGPU(t, testDevice(t), nn.Options{}))
+	testTinyShapes(t, testGPU(t, testDevice(t), nn.Options{}), true)
+}
+
+// TestGoldenPrompts64 draws the 64 fixed prompts of the built-in model. The mean difference of each picture from the
+// reference's must be under one level of 255. Without the full golden set, or with -short, every eighth is drawn.
+func TestGoldenPrompts64(t *testing.T) {
+	root := filepath.Join(goldens.Root(t), "internal/builtin/testdata")
+	var file struct {
+		Steps    int
+		Guidance float64
+		Prompts  []struct {
+			Prompt string
+			Seed   uint64
+		}
+	}
+	goldens.JSON(t, filepath.Join(root, "prompts64.json"), &file)
+	sheet := readPNG(t, filepath.Join(root, "prompts64.png"))
+	every := 1
+	if testing.Short() || !goldens.Full() {
+		every = 8
+		t.Log("only every eighth of the 64 prompts is drawn")
+	}
+	p := tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{}))
+	worst, at := 0.0, 0
+	for i := 0; i < len(file.Prompts); i += every {
+		c := file.Prompts[i]
+		img, err := p.Generate(context.Background(), Request{Prompt: c.Prompt, Seed: c.Seed, Steps: file.Steps,
+			Guidance: file.Guidance, Sampler: "ddim", Dialect: "diffusers"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := meanDifference(img, sheet, image.Pt(i%8*128, i/8*128))
+		if d >= 1 {
+			t.Errorf("prompt %d, %q: mean difference %.3f of 255", i, c.Prompt, d)
+		}
+		if d > worst {
+			worst, at = d, i
+		}
+	}
+	t.Logf("greatest mean difference %.4f of 255, prompt %d", worst, at)
+}
+
+// meanDifference of an image from a part of another that begins at a point, over all pixels and colours.
+func meanDifference(img *image.NRGBA, sheet image.Image, at image.Point) float64 {
+	sum, n := 0.0, 0
+	for y := range img.Rect.Dy() {
+		for x := range img.Rect.Dx() {
+			r, g, b, _ := sheet.At(at.X+x, at.Y+y).RGBA()
+			for k, want := range []uint32{r, g, b} {
+				sum += math.Abs(float64(img.Pix[img.PixOffset(x, y)+k]) - float64(want>>8))
+				n++
+			}
+		}
+	}
+	return sum / float64(n)
 }
