@@ -11,7 +11,9 @@ type compiler interface {
 	compile(g *nn.Graph, src weights.Source) (program, error)
 	// plan says what a graph needs, without allocating anything.
 	plan(g *nn.Graph) (nn.MemoryPlan, error)
-	// close frees weights and kernels. Programs must be closed before.
+	// free gives back the memory of weights; they return when a graph needs them. Programs must be closed before.
+	free()
+	// close is free, and the end of the compiler.
 	close()
 }
 
@@ -43,10 +45,14 @@ func (c onGPU) compile(g *nn.Graph, src weights.Source) (program, error) {
 
 func (c onGPU) plan(g *nn.Graph) (nn.MemoryPlan, error) { return c.runtime.Plan(g) }
 
-func (c onGPU) close() {
+func (c onGPU) free() {
 	for src, w := range c.weights {
 		w.Close()
 		delete(c.weights, src)
 	}
+}
+
+func (c onGPU) close() {
+	c.free()
 	c.runtime.Close()
 }

@@ -10,6 +10,7 @@ import (
 
 	"waggle/gpu"
 	"waggle/internal/goldens"
+	"waggle/internal/models"
 	"waggle/internal/nn"
 	"waggle/internal/weights"
 )
@@ -116,4 +117,28 @@ func meanDifference(img *image.NRGBA, sheet image.Image, at image.Point) float64
 		}
 	}
 	return sum / float64(n)
+}
+
+// BenchmarkPicture draws the built-in model's default picture, programs and texts already there.
+func BenchmarkPicture(b *testing.B) {
+	m, err := models.Open("tiny-shapes")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Close()
+	p, err := newPipeline(testGPU(b, testDevice(b), nn.Options{}), m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	r := Request{Prompt: "a red circle on a blue background"}
+	for n := -1; n < b.N; n++ {
+		if n == 0 {
+			b.ResetTimer()
+		}
+		if _, err := p.Generate(context.Background(), r, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N)/20, "ms/step")
 }

@@ -78,8 +78,9 @@ func (p *Pipeline) program(key string, src weights.Source, g *nn.Graph) (program
 	}
 	p.programs.shrink(programLimit - 1) // what must go shall be gone before the new one comes
 	made, err := p.compiler.compile(g, src)
-	if errors.Is(err, gpu.ErrOutOfMemory) {
+	if errors.Is(err, gpu.ErrOutOfMemory) { // what is not in use, such as a text encoder, makes room
 		p.programs.shrink(0)
+		p.compiler.free()
 		made, err = p.compiler.compile(g, src)
 	}
 	if err != nil {

@@ -19,6 +19,8 @@ func (plainGo) compile(g *nn.Graph, _ weights.Source) (program, error) {
 
 func (plainGo) plan(g *nn.Graph) (nn.MemoryPlan, error) { return nn.MemoryPlan{}, g.Err() }
 
+func (plainGo) free() {}
+
 func (plainGo) close() {}
 
 type plainProgram struct {
