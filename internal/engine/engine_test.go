@@ -39,7 +39,7 @@ type scripted struct {
 
 func (p *scripted) Info() sd.Info {
 	return sd.Info{Name: "scripted", Family: "sd1", MinSide: 64, MaxSide: 4096, Multiple: 8, Factor: 8,
-		Defaults: sd.Request{Width: 128, Height: 128, Steps: 20, Guidance: 5, Sampler: "ddim", Schedule: "normal"}}
+		Defaults: sd.Request{Width: 128, Height: 128, Steps: 20, Guidance: 5, Sampler: "ddim"}}
 }
 
 func (p *scripted) Close() { p.closed = true }
@@ -239,7 +239,7 @@ func TestPicture(t *testing.T) {
 			t.Errorf("metadata: %+v, %v, %v", got, ok, err)
 		}
 		synctest.Wait()
-		if n := r.node(); n.Status != job.Ready || n.Models[0].Defaults.Sampler != "ddim" || len(n.Samplers) == 0 {
+		if n := r.node(); n.Status != job.Ready || n.Models[0].Defaults.Sampler != "ddim" || n.Models[0].Defaults.Schedule != "normal" || len(n.Samplers) == 0 {
 			t.Errorf("node %+v", n)
 		}
 	})

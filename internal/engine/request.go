@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -112,7 +113,7 @@ func ModelInfo(i sd.Info) job.ModelInfo {
 	d := i.Defaults
 	return job.ModelInfo{
 		Name: i.Name, Family: i.Family, Loaded: true, Limits: limits,
-		Defaults: job.Defaults{Width: d.Width, Height: d.Height, Steps: d.Steps, Guidance: d.Guidance, Sampler: d.Sampler, Schedule: d.Schedule},
+		Defaults: job.Defaults{Width: d.Width, Height: d.Height, Steps: d.Steps, Guidance: d.Guidance, Sampler: d.Sampler, Schedule: cmp.Or(d.Schedule, "normal")},
 		Preview:  job.LatentRGB{Factors: i.Colours.Factors, Bias: i.Colours.Bias, Downscale: i.Factor},
 	}
 }
