@@ -3,14 +3,15 @@
 //
 //   q [N,T,·] f32    k, v [N,S,·] f32    o [N,T,·] f32
 //
-// A row of q, k, v or o may be a run of columns of a wider row. A lane makes OWN vec4s of one query's result, so that they
-// stay in registers; lanes of the same query each compute its scores. It goes through the keys one by one, with a running
-// greatest score and sum (online softmax).
-// Dispatch (⌈T/64⌉, heads·PARTS, N). The head size is 4·TEXELS, a multiple of 4·OWN. Sums are f32. Goes round its loops
-// S·(1 + PARTS) times; software adapters cut off what is beyond 65535.
+// A row of q, k, v or o may be a run of columns of a wider row. A lane makes OWN vec4s of the results of QUERIES queries,
+// 64 apart, so that they stay in registers; lanes of the same query each compute its scores. It takes 4 keys at a time,
+// with a running greatest score and sum (online softmax).
+// Dispatch (⌈T/(64·QUERIES)⌉, heads·PARTS, N). The head size is 4·TEXELS, a multiple of 4·OWN. Sums are f32. Goes round
+// its loops ⌈S/4⌉·(1 + PARTS) times.
 // Source: online softmax, Milakov and Gimelshein 2018, arXiv:1805.02867.
 const TEXELS: u32 = 10u; // head size / 4
 const OWN: u32 = 10u;    // a divisor of TEXELS; beyond 20, drivers need seconds to compile
+const QUERIES: u32 = 1u;
 const PARTS: u32 = TEXELS / OWN;
 
 struct Params {
@@ -35,36 +36,72 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let query = group.x * 64u + lane;
-  if (query >= p.queries) { return; }
   let head = group.y / PARTS * TEXELS;
   let part = head + group.y % PARTS * OWN;
-  let seen = select(p.keys, min(p.keys, query + 1u), p.causal == 1u);
-  let q0 = (group.z * p.queries + query) * p.qStride + p.qFirst + head;
-  var oo: array<vec4<f32>, OWN>;
-  var top = -1e30;
-  var total = 0.0;
-  for (var key = 0u; key < seen; key++) {
-    let k0 = (group.z * p.keys + key) * p.kStride + p.kFirst + head;
-    let v0 = (group.z * p.keys + key) * p.vStride + p.vFirst + part;
-    var products = vec4<f32>(0.0);
+  var query: array<u32, QUERIES>;
+  var seen: array<u32, QUERIES>;
+  var row: array<u32, QUERIES>;
+  var top: array<f32, QUERIES>;
+  var total: array<f32, QUERIES>;
+  var oo: array<vec4<f32>, QUERIES * OWN>;
+  var end = 0u;
+  for (var i = 0u; i < QUERIES; i++) { // unroll
+    query[i] = (group.x * QUERIES + i) * 64u + lane;
+    seen[i] = select(p.keys, min(p.keys, query[i] + 1u), p.causal == 1u);
+    row[i] = (group.z * p.queries + min(query[i], p.queries - 1u)) * p.qStride + p.qFirst + head;
+    top[i] = -1e30;
+    end = seen[i]; // the last query sees most
+  }
+  for (var key = 0u; key < end; key += 4u) {
+    var k0: array<u32, 4>;
+    var v0: array<u32, 4>;
+    for (var j = 0u; j < 4u; j++) { // unroll
+      let at = group.z * p.keys + min(key + j, p.keys - 1u);
+      k0[j] = at * p.kStride + p.kFirst + head;
+      v0[j] = at * p.vStride + p.vFirst + part;
+    }
+    var score: array<vec4<f32>, QUERIES>;
+    for (var i = 0u; i < QUERIES; i++) { // unroll
+      score[i] = vec4<f32>(0.0);
+    }
     for (var c = 0u; c < TEXELS; c += OWN) {
-      for (var i = 0u; i < OWN; i++) { // unroll
-        products += q[q0 + c + i] * k[k0 + c + i];
+      for (var l = 0u; l < OWN; l++) { // unroll
+        let ka = k[k0[0] + c + l];
+        let kb = k[k0[1] + c + l];
+        let kc = k[k0[2] + c + l];
+        let kd = k[k0[3] + c + l];
+        for (var i = 0u; i < QUERIES; i++) { // unroll
+          let one = q[row[i] + c + l];
+          score[i] += vec4<f32>(dot(one, ka), dot(one, kb), dot(one, kc), dot(one, kd));
+        }
       }
     }
-    let score = dot(products, vec4<f32>(bitcast<f32>(p.scale)));
-    let high = max(top, score);
-    let fade = exp2(top - high);
-    let e = exp2(score - high);
-    top = high;
-    total = total * fade + e;
-    for (var c = 0u; c < OWN; c++) { // unroll
-      oo[c] = oo[c] * fade + e * v[v0 + c];
+    var fade: array<f32, QUERIES>;
+    for (var i = 0u; i < QUERIES; i++) { // unroll
+      let visible = vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(seen[i]);
+      score[i] = select(vec4<f32>(-1e30), score[i] * bitcast<f32>(p.scale), visible);
+      let high = max(top[i], max(max(score[i].x, score[i].y), max(score[i].z, score[i].w)));
+      fade[i] = exp2(top[i] - high);
+      top[i] = high;
+      score[i] = exp2(score[i] - high);
+      total[i] = total[i] * fade[i] + score[i].x + score[i].y + score[i].z + score[i].w;
+    }
+    for (var l = 0u; l < OWN; l++) { // unroll
+      let va = v[v0[0] + l];
+      let vb = v[v0[1] + l];
+      let vc = v[v0[2] + l];
+      let vd = v[v0[3] + l];
+      for (var i = 0u; i < QUERIES; i++) { // unroll
+        oo[i * OWN + l] = oo[i * OWN + l] * fade[i] + score[i].x * va + score[i].y * vb + score[i].z * vc + score[i].w * vd;
+      }
     }
   }
-  let at = (group.z * p.queries + query) * p.oStride + part;
-  for (var c = 0u; c < OWN; c++) { // unroll
-    o[at + c] = oo[c] / total;
+  for (var i = 0u; i < QUERIES; i++) { // unroll
+    if (query[i] < p.queries) {
+      let at = (group.z * p.queries + query[i]) * p.oStride + part;
+      for (var l = 0u; l < OWN; l++) { // unroll
+        o[at + l] = oo[i * OWN + l] / total[i];
+      }
+    }
   }
 }

@@ -153,7 +153,7 @@ func (r *Runtime) attentionTile(texels, queries int) tile {
 	case Tiled:
 		return tiledAttention(texels, r.device.Adapter().Limits.WorkgroupMemory)
 	}
-	return plainAttention(texels)
+	return plainAttention(texels, queries)
 }
 
 // emitWideAttention is softmax(q·kᵀ/√d)·v for one wide head, a block of rows at a time.

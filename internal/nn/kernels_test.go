@@ -276,7 +276,7 @@ func TestTooManyRoundsAreRefused(t *testing.T) {
 	r := openRuntime(t, d, Plain)
 	m := memory{}
 	g := NewGraph(m)
-	k := g.Input("k", PerStep, 1, 40000, 8)
+	k := g.Input("k", PerStep, 1, 160000, 8)
 	g.Output("y", g.Attention(g.Input("q", PerStep, 1, 1, 8), k, k, 2, false))
 	w := r.NewWeights(m)
 	defer w.Close()

@@ -43,7 +43,7 @@ func rounds(name string, constants shaders.Constants, p []int) int {
 		keys := number("KEYS")
 		return ceil(p[1], keys) * (1 + ceil(keys*number("TEXELS"), 64) + keys/4)
 	case "attention_plain":
-		return p[1] * (1 + number("TEXELS")/number("OWN"))
+		return ceil(p[1], 4) * (1 + number("TEXELS")/number("OWN"))
 	case "layer_norm":
 		return 2 * p[1]
 	case "softmax":
