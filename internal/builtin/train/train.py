@@ -89,7 +89,7 @@ def main():
     torch.set_num_threads(options.threads)
     steps = {s: max(1, round(getattr(options, s.replace("-", "_")) * options.scale)) for s in STEPS}
     run = Run(options.out, options.seed)
-    _same_settings(run, {"seed": options.seed} | steps)
+    _settings(run, {"seed": options.seed} | steps)
     run.log(f"seed {options.seed}, {options.threads} threads, steps {steps}")
     train(run, steps)
 
@@ -105,11 +105,12 @@ def _options():
     return parser.parse_args()
 
 
-def _same_settings(run, settings):
-    """A folder begun with other settings would give a model that no settings describe."""
+def _settings(run, settings):
+    """Writes down what the folder is made with. Step counts may change on the way; a stage that is past its new count
+    ends at once. Another seed would give a model that no settings describe."""
     path = run.out / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
-        raise SystemExit(f"{path} differs from the options given: use the same options or another --out folder")
+    if path.exists() and json.loads(path.read_text())["seed"] != settings["seed"]:
+        raise SystemExit(f"{path} has another seed than --seed: use the same or another --out folder")
     path.write_text(json.dumps(settings, indent=1) + "\n")
 
 
