@@ -80,6 +80,8 @@ type MemoryPlan struct {
 	Images         int64 `json:"images"`          // activations in images
 	LargestBinding int64 `json:"largest_binding"` // the largest part of a buffer that a kernel sees at once
 	Stages         int   `json:"stages"`
+	JobFlops       int64 `json:"job_flops"`  // floating-point operations of products and attention: once a job
+	StepFlops      int64 `json:"step_flops"` // and in every step
 }
 
 // Total is weights and activations together.
@@ -104,9 +106,27 @@ func (c *compiler) plan() MemoryPlan {
 		p.Images += gpu.ImageBytes(texels)
 	}
 	for i := range c.stages {
-		p.Weights += c.weightBytes(&c.stages[i])
+		s := &c.stages[i]
+		p.Weights += c.weightBytes(s)
+		if s.rate == PerStep {
+			p.StepFlops += c.flops(s)
+		} else {
+			p.JobFlops += c.flops(s)
+		}
 	}
 	return p
+}
+
+// flops counts two operations for each multiply-add of products and attention.
+func (c *compiler) flops(s *stage) int64 {
+	switch s.op {
+	case OpLinear, OpConv:
+		shape := c.weights.shapeOf(s.node)
+		return 2 * int64(c.values[s.out].rows()) * int64(shape.out) * int64(shape.in*shape.taps)
+	case OpAttention:
+		return 4 * int64(c.values[s.out].rows()) * int64(s.in[1].shape[1]) * int64(c.values[s.out].shape.Channels())
+	}
+	return 0
 }
 
 func (c *compiler) weightBytes(s *stage) int64 {

@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 
@@ -16,21 +15,7 @@ import (
 )
 
 // memory is a weights.Source of tensors made by tests.
-type memory map[string]weights.Tensor
-
-func (m memory) Names() []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
-}
-
-func (m memory) Tensor(name string) (weights.Tensor, bool) {
-	t, ok := m[name]
-	return t, ok
-}
+type memory = invented
 
 // put adds a float32 tensor.
 func (m memory) put(name string, values []float32, shape ...int) {

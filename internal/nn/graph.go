@@ -203,7 +203,9 @@ func (g *Graph) Output(name string, t Tensor) {
 
 // Declarer is a source that is told the shapes its tensors must have, to make them up: for measurements without a
 // checkpoint.
-type Declarer interface{ Declare(name string, shape ...int) }
+type Declarer interface {
+	Declare(name string, shape ...int)
+}
 
 // checkWeight fails unless the weights hold name with the shape want (trailing extents of 1 are ignored).
 func (g *Graph) checkWeight(name string, want ...int) {

@@ -26,6 +26,15 @@ func (p Plan) Total() int64 {
 	return total
 }
 
+// Flops counts the floating-point operations of a picture of so many steps: products and attention only.
+func (p Plan) Flops(steps int) int64 {
+	total := int64(0)
+	for _, part := range p.Parts {
+		total += part.JobFlops + int64(steps)*part.StepFlops
+	}
+	return total
+}
+
 // Plan computes what Generate would allocate for a request, without allocating anything.
 func (p *Pipeline) Plan(r Request) (Plan, error) {
 	s, err := p.settle(r)

@@ -1,0 +1,92 @@
+// Waggle makes pictures from prompts with Stable Diffusion models on any GPU: by the command line, as a server with a web
+// page, and as a worker.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set at build time with -ldflags "-X main.version=…".
+var version = "0.1.0"
+
+// verbs are the commands; each runs with its flags filled in.
+type verbs struct {
+	Generate generateCommand  `cmd:"" help:"Make a picture from a prompt."`
+	Serve    serveCommand     `cmd:"" help:"Serve the web page and the job API."`
+	Models   modelsCommand    `cmd:"" help:"List models, or look into one."`
+	Doctor   doctorCommand    `cmd:"" help:"Show adapters and check every kernel against a plain computation."`
+	Bench    benchCommand     `cmd:"" help:"Measure a whole picture; prints one line."`
+	Version  kong.VersionFlag `help:"Print the version."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// run parses arguments, runs the verb and returns the exit code. Errors are one line on standard error.
+func run(ctx context.Context, args []string) int {
+	var v verbs
+	parser, err := kong.New(&v, kong.Name("waggle"), kong.Vars{"version": version}, kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Description("Pictures from prompts with Stable Diffusion models on any GPU."), kong.UsageOnError())
+	if err != nil {
+		return complain(err, exitFailed)
+	}
+	command, err := parser.Parse(withVerb(args))
+	if err != nil {
+		return complain(fmt.Errorf("%w (waggle --help lists verbs and flags)", err), exitUsage)
+	}
+	switch err := command.Run(); {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, context.Canceled):
+		return complain(errors.New("interrupted, nothing was written"), exitInterrupted)
+	default:
+		return complain(err, exitFailed)
+	}
+}
+
+func complain(err error, code int) int {
+	fmt.Fprintln(os.Stderr, "waggle:", oneLine(err.Error()))
+	return code
+}
+
+// oneLine keeps the first line of a message that a library may have written as several.
+func oneLine(text string) string {
+	var kept []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "; ")
+}
+
+// withVerb puts serve before flags that come without a verb, as orchestrators start workers.
+func withVerb(args []string) []string {
+	if len(args) == 0 {
+		return []string{"--help"}
+	}
+	if strings.HasPrefix(args[0], "-") && args[0] != "--help" && args[0] != "-h" && args[0] != "--version" {
+		return append([]string{"serve"}, args...)
+	}
+	return args
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"waggle/gpu"
+	"waggle/internal/models"
+	"waggle/internal/nn"
+	"waggle/internal/sd"
+)
+
+// modelFlags choose the model and the adapter it runs on.
+type modelFlags struct {
+	Model     string   `default:"tiny-shapes" env:"WAGGLE_MODEL" help:"Model: a name, a diffusers folder or a .safetensors file."`
+	ModelsDir []string `name:"models" env:"WAGGLE_MODELS" type:"path" help:"Folder with models to find by name; repeatable."`
+	GPU       string   `name:"gpu" env:"WAGGLE_GPU" help:"Adapter, by index or a part of its name (waggle doctor lists them)."`
+	Kernels   string   `env:"WAGGLE_KERNELS" enum:",subgroup,tiled,plain" default:"" help:"Force a kernel family: subgroup, tiled or plain."`
+}
+
+// loaded is a model on a device.
+type loaded struct {
+	*sd.Pipeline
+	device *gpu.Device
+	model  *models.Model
+}
+
+// load opens the adapter and the model. Close what it returns.
+func (f modelFlags) load() (*loaded, error) {
+	m, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	device, err := gpu.Open(f.GPU)
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	p, err := sd.Load(device, m, sd.LoadOptions{Runtime: nn.Options{Family: nn.Family(f.Kernels)}})
+	if err != nil {
+		return nil, errors.Join(err, device.Close(), m.Close())
+	}
+	return &loaded{p, device, m}, nil
+}
+
+func (f modelFlags) open() (*models.Model, error) {
+	if shape, ok := strings.CutPrefix(f.Model, models.RandomPrefix); ok {
+		return models.Random(shape)
+	}
+	return models.Open(f.Model, f.ModelsDir...)
+}
+
+// Close gives everything back.
+func (l *loaded) Close() {
+	l.Pipeline.Close()
+	l.device.Close()
+	l.model.Close()
+}
+
+// adapterNote says which adapter is used, and that it is a software one where it is.
+func adapterNote(a gpu.Adapter) string {
+	if a.Kind == gpu.Software {
+		return fmt.Sprintf("%s (a software adapter: no GPU was found)", a.Name)
+	}
+	return a.Name
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"waggle/gpu"
+	"waggle/internal/api"
+	"waggle/internal/builtin"
+	"waggle/internal/engine"
+	"waggle/internal/events"
+	"waggle/internal/job"
+	"waggle/internal/models"
+	"waggle/internal/queue"
+	"waggle/internal/store"
+	"waggle/web"
+)
+
+type serveCommand struct {
+	Bind     string        `default:"127.0.0.1" help:"Address to listen on; anything but loopback needs --token."`
+	Port     int           `default:"8080" env:"PORT" help:"Port to listen on; 0 takes a free one."`
+	Token    string        `env:"WAGGLE_TOKEN,LLORCH_API_TOKEN" help:"Bearer token that every request must carry."`
+	Origins  []string      `name:"cors-origin" help:"Web site (scheme://host) whose scripts may call; repeatable, * for all."`
+	Hosts    []string      `name:"host" help:"Name that this server is reached by, besides localhost and numeric addresses; repeatable."`
+	Data     string        `type:"path" help:"Folder for finished pictures (a temporary one otherwise)."`
+	Keep     time.Duration `default:"24h" help:"How long jobs and pictures are kept."`
+	Queue    int           `name:"queue-limit" default:"1000" help:"Most jobs that wait at a time."`
+	WorkerID string        `env:"WORKER_ID" help:"Name of this worker."`
+	Log      string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+
+	modelFlags `embed:""`
+}
+
+// Run serves until ctx ends.
+func (c *serveCommand) Run(ctx context.Context) error {
+	w, err := c.worker()
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	fmt.Printf("Waggle %s is at http://%s\n", version, w.address())
+	return w.run(ctx)
+}
+
+// worker is the running service: what Run builds, in the order in which a request meets it.
+type worker struct {
+	listener net.Listener
+	api      *api.Server
+	queue    *queue.Memory
+	events   *events.Memory
+	store    *store.Folder
+	engine   *engine.Engine
+	model    *loaded
+}
+
+func (c *serveCommand) worker() (*worker, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(c.Bind, strconv.Itoa(c.Port)))
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s port %d: %w; choose another with --port", c.Bind, c.Port, plainNetError(err))
+	}
+	w := &worker{listener: listener}
+	if w.store, err = store.Open(c.pictures(), c.Keep); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	log := c.logger()
+	w.queue = queue.NewMemory(queue.Options{Length: c.Queue, Expiry: c.Keep})
+	w.events = events.NewMemory(c.Keep)
+	node := c.node(listener.Addr().(*net.TCPAddr).Port)
+	w.engine = engine.New(engine.Config{
+		Queue: w.queue, Events: w.events, Store: w.store, Node: node, Precision: "f32", Version: version, Log: log,
+		Load: func(context.Context) (engine.Pipeline, error) { return w.load(c.modelFlags) },
+	})
+	w.api = api.New(api.Config{
+		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
+		Token: c.Token, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
+	})
+	return w, nil
+}
+
+// check refuses to be open to strangers.
+func (c *serveCommand) check() error {
+	if c.Token == "" && c.Bind != "localhost" {
+		if ip := net.ParseIP(c.Bind); ip == nil || !ip.IsLoopback() {
+			return fmt.Errorf("--bind %s can be reached by others: give a --token that they must know", c.Bind)
+		}
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		return fmt.Errorf("--port %d: want 0 to 65535", c.Port)
+	}
+	return nil
+}
+
+// plainNetError drops what repeats the address.
+func plainNetError(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func (c *serveCommand) pictures() string {
+	if c.Data == "" {
+		return ""
+	}
+	return filepath.Join(c.Data, "pictures")
+}
+
+func (c *serveCommand) logger() *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(c.Log))
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+func (c *serveCommand) node(port int) job.Node {
+	id := c.WorkerID
+	if id == "" {
+		id = "waggle-" + uuid.NewString()[:8]
+	}
+	n := job.Node{ID: id, ModelID: c.Model, Port: port, Status: job.Starting, Implementation: "waggle", Version: version}
+	if examples := c.examples(); examples != nil {
+		n.Models = []job.ModelInfo{{Name: c.Model, Example: examples[0]}}
+	}
+	return n
+}
+
+// examples are prompts for the page: those of the built-in model, where it serves.
+func (c *serveCommand) examples() []string {
+	if c.Model == builtin.Name {
+		return builtin.ExamplePrompts
+	}
+	return nil
+}
+
+// load opens the model for the engine; the one before it has been given back.
+func (w *worker) load(f modelFlags) (engine.Pipeline, error) {
+	l, err := f.load()
+	switch {
+	case errors.Is(err, models.ErrNotFound):
+		return nil, &job.Error{Kind: job.ModelNotFound, Message: err.Error(), Err: err}
+	case errors.Is(err, models.ErrInvalid):
+		return nil, &job.Error{Kind: job.ModelInvalid, Message: err.Error(), Err: err}
+	case errors.Is(err, gpu.ErrOutOfMemory):
+		return nil, &job.Error{Kind: job.OutOfMemory, Message: err.Error(), Err: err}
+	case err != nil:
+		return nil, err
+	}
+	w.model = l
+	return l, nil
+}
+
+func (w *worker) address() string { return w.listener.Addr().String() }
+
+// run serves and draws until ctx ends or serving fails.
+func (w *worker) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	drawn := make(chan error, 1)
+	go func() { drawn <- w.engine.Run(ctx) }()
+	err := w.api.Serve(ctx, w.listener)
+	stop()
+	if drawErr := <-drawn; !errors.Is(drawErr, engine.ErrStepRunning) {
+		err = errors.Join(err, drawErr)
+	}
+	return err
+}
+
+func (w *worker) close() {
+	w.queue.Close()
+	w.events.Close()
+	w.store.Close()
+}
