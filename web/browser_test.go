@@ -129,15 +129,10 @@ type tab struct {
 	problems []string
 }
 
-// open starts a scripted server and a tab of the given size that fails the
-// test for anything the browser complains of.
+// open starts a scripted server and a tab of the given size.
 func open(t *testing.T, width, height int) *tab {
 	t.Helper()
 	chromium(t)
-	browser, err := startBrowser()
-	if err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
 	source, err := withWasm()
 	if err != nil {
 		t.Fatal(err)
@@ -146,10 +141,23 @@ func open(t *testing.T, width, height int) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &tab{T: t, server: newScripted(page)}
-	listener := httptest.NewServer(b.server.handler())
+	server := newScripted(page)
+	listener := httptest.NewServer(server.handler())
 	t.Cleanup(listener.Close)
-	b.url = listener.URL
+	b := blank(t, width, height, listener.URL)
+	b.server = server
+	return b
+}
+
+// blank opens a tab for the page at an address; it fails the test for
+// anything the browser complains of.
+func blank(t *testing.T, width, height int, url string) *tab {
+	t.Helper()
+	browser, err := startBrowser()
+	if err != nil {
+		t.Fatalf("start Chromium: %v", err)
+	}
+	b := &tab{T: t, url: url}
 	b.newTab(browser, int64(width), int64(height))
 	return b
 }

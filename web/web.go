@@ -18,10 +18,13 @@ import (
 const policy = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; connect-src 'self'; " +
 	"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
+const examplesShown = 3
+
 // Options are the words of the page that depend on the server.
 type Options struct {
-	// Examples are prompts to click on. The first is made at once when someone
-	// opens the page for the first time. Empty: prompts for the built-in model.
+	// Examples are prompts to click on, of which three are shown. The first is
+	// made at once when someone opens the page for the first time, unless the
+	// model names an example of its own. Empty: prompts for the built-in model.
 	Examples []string
 	// Version is shown at the foot of the page.
 	Version string
@@ -54,6 +57,7 @@ func newHandler(options Options, source fs.FS) (http.Handler, error) {
 	if len(options.Examples) == 0 {
 		options.Examples = builtinExamples()
 	}
+	options.Examples = options.Examples[:min(len(options.Examples), examplesShown)]
 	page, err := renderPage(options, files)
 	if err != nil {
 		return nil, fmt.Errorf("render the page: %w", err)

@@ -67,7 +67,8 @@ export const submit = (operation) => call('POST', '/v1/jobs', operation);
 export const cancel = (id) => call('DELETE', jobPath(id));
 export const record = (id) => call('GET', jobPath(id));
 export const records = async (query) => (await call('GET', `/v1/jobs?${query}`)).jobs ?? [];
-export const models = async () => (await call('GET', '/v1/models')).models ?? [];
+/** The models whose settings are known; those still loading have none. */
+export const models = async () => ((await call('GET', '/v1/models')).models ?? []).filter((m) => m.defaults?.width);
 export const info = () => call('GET', '/info');
 
 /** Why the server cannot make pictures yet; empty when it can. */
