@@ -256,10 +256,10 @@ func (b *tab) text(selector string) (text string) {
 	return text
 }
 
-// done waits until the final picture is on the stage, fully loaded.
+// done waits until the final picture is on the stage, loaded and faded in.
 func (b *tab) done() {
 	b.Helper()
-	b.wait(`document.querySelector('#frame').dataset.state === 'done' && !document.querySelector('#picture').hidden && document.querySelector('#picture').naturalWidth === 128`)
+	b.wait(`document.querySelector('#frame').dataset.state === 'done' && !document.querySelector('#picture').hidden && document.querySelector('#picture').naturalWidth === 128 && document.querySelector('#picture').getAnimations().length === 0`)
 }
 
 func (b *tab) frames() (n int) {

@@ -295,7 +295,7 @@ func TestLooks(t *testing.T) {
 			b.done()
 			for _, scheme := range []string{"light", "dark"} {
 				b.scheme(scheme)
-				time.Sleep(300 * time.Millisecond) // the picture fades in
+				time.Sleep(50 * time.Millisecond)
 				b.shoot("done-" + scheme)
 			}
 			var over int
