@@ -2,8 +2,8 @@
 // workgroup memory.
 //
 //   x   [rows,C]  f32 input, channels last; row r starts at vec4 r·channelTexels
-//   w             weights in panels of 64 columns (nn.packTiles): [⌈K/64⌉,TAPS,blocks,16/T,16], one vec4<u32> = T inputs ×
-//                 4 outputs, where T = 2 with f16 weights (packed pairs) and 1 with f32 weights (their bits)
+//   w             f16 weights in panels of 64 columns (nn.packTiles): [⌈K/64⌉,TAPS,blocks,8,16], one vec4<u32> = 2 inputs ×
+//                 4 outputs as packed pairs
 //   b   [K]       f32 bias
 //   v   [N,K]     f32 added to every place of picture n (timestep embedding), with ADD_VECTOR
 //   z   [M,K]     f32 added to the result (residual), with ADD_RESIDUAL
@@ -14,7 +14,6 @@
 // Dispatch (⌈M/(4·LANE_ROWS)⌉, ⌈K/64⌉, 1). Goes round its loops TAPS·(C/4 + 1) times.
 const LANE_ROWS: u32 = 8u;
 const TAPS: u32 = 1u;      // 1 or 9
-const HALF_WEIGHTS: bool = true;
 const ADD_VECTOR: bool = false;
 const ADD_RESIDUAL: bool = false;
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
@@ -92,27 +91,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         rows[r] = source(corners[r], tap) * i32(p.channelTexels);
       }
     }
-    var at = (group.y * TAPS + tap) * p.blocks * select(256u, 128u, HALF_WEIGHTS) + lane.x;
+    var at = (group.y * TAPS + tap) * p.blocks * 128u + lane.x;
     for (var q = 0u; q < p.channelTexels; q++) {
-      var w0: vec4<f32>;
-      var w1: vec4<f32>;
-      var w2: vec4<f32>;
-      var w3: vec4<f32>;
-      if (HALF_WEIGHTS) {
-        let e = w[at];
-        let f = w[at + 16u];
-        w0 = vec4<f32>(unpack2x16float(e.x), unpack2x16float(e.y));
-        w1 = vec4<f32>(unpack2x16float(e.z), unpack2x16float(e.w));
-        w2 = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
-        w3 = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
-        at += 32u;
-      } else {
-        w0 = bitcast<vec4<f32>>(w[at]);
-        w1 = bitcast<vec4<f32>>(w[at + 16u]);
-        w2 = bitcast<vec4<f32>>(w[at + 32u]);
-        w3 = bitcast<vec4<f32>>(w[at + 48u]);
-        at += 64u;
-      }
+      let e = w[at];
+      let f = w[at + 16u];
+      let w0 = vec4<f32>(unpack2x16float(e.x), unpack2x16float(e.y));
+      let w1 = vec4<f32>(unpack2x16float(e.z), unpack2x16float(e.w));
+      let w2 = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
+      let w3 = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
+      at += 32u;
       for (var r = 0u; r < LANE_ROWS; r++) { // unroll
         var a = x[u32(max(rows[r], 0)) + q];
         if (TAPS == 9u) { a = select(vec4<f32>(0.0), a, rows[r] >= 0); }

@@ -1,8 +1,8 @@
 // conv_tiled: linear layers, 1×1 and 3×3 convolutions as one implicit matrix product, for GPUs.
 //
 //   x   [rows,C]  f32 input, channels last; row r starts at vec4 r·channelTexels
-//   w             weights in panels of 64 columns (nn.packTiles): [⌈K/64⌉,TAPS,blocks,16/T,16], one vec4<u32> = T inputs ×
-//                 4 outputs, where T = 2 with f16 weights (packed pairs) and 1 with f32 weights (their bits)
+//   w             f16 weights in panels of 64 columns (nn.packTiles): [⌈K/64⌉,TAPS,blocks,8,16], one vec4<u32> = 2 inputs ×
+//                 4 outputs as packed pairs
 //   b   [K]       f32 bias
 //   v   [N,K]     f32 added to every place of picture n (timestep embedding), with ADD_VECTOR
 //   z   [M,K]     f32 added to the result (residual), with ADD_RESIDUAL
@@ -14,7 +14,6 @@
 // Source: implicit GEMM as in cuDNN, arXiv:1410.0759.
 const LANE_ROWS: u32 = 8u; // even: 2, 4 or 8
 const TAPS: u32 = 1u;      // 1 or 9
-const HALF_WEIGHTS: bool = true;
 const ADD_VECTOR: bool = false;
 const ADD_RESIDUAL: bool = false;
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
@@ -110,18 +109,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
         xs[at + 3u * PITCH] = value.w;
       }
       let first = (group.y * TAPS + tap) * p.blocks + block;
-      if (HALF_WEIGHTS) {
-        for (var j = 0u; j < 2u; j++) { // unroll
-          let t = index + 64u * j;
-          let e = w[first * 128u + t];
-          let at = t / 16u * 32u + t % 16u;
-          ws[at] = vec4<f32>(unpack2x16float(e.x), unpack2x16float(e.y));
-          ws[at + 16u] = vec4<f32>(unpack2x16float(e.z), unpack2x16float(e.w));
-        }
-      } else {
-        for (var j = 0u; j < 4u; j++) { // unroll
-          ws[index + 64u * j] = bitcast<vec4<f32>>(w[first * 256u + index + 64u * j]);
-        }
+      for (var j = 0u; j < 2u; j++) { // unroll
+        let t = index + 64u * j;
+        let e = w[first * 128u + t];
+        let at = t / 16u * 32u + t % 16u;
+        ws[at] = vec4<f32>(unpack2x16float(e.x), unpack2x16float(e.y));
+        ws[at + 16u] = vec4<f32>(unpack2x16float(e.z), unpack2x16float(e.w));
       }
       workgroupBarrier();
       for (var k = 0u; k < 16u; k++) {
