@@ -59,7 +59,7 @@ var (
 	tinyShapes = family{
 		name: "tiny-shapes", context: 96, scale: 0.18215,
 		heads: 2, groups: 16, vaeGroups: 4, textHead: 24,
-		defaults: Request{Width: 128, Height: 128, Steps: 20, Guidance: 5, Sampler: "ddim"},
+		defaults: Request{Width: 128, Height: 128, Steps: 20, Guidance: 5, Sampler: "ddim", Schedule: "normal"},
 		// Fitted to the reference pictures by TestColoursOfTinyShapes.
 		colours: Colours{
 			Factors: [][3]float32{

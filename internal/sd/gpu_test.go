@@ -45,6 +45,10 @@ func testGPU(t testing.TB, d *gpu.Device, options nn.Options) onGPU {
 func TestGoldenForwardsGPU(t *testing.T) {
 	d := testDevice(t)
 	t.Run("all", func(t *testing.T) { testForwards(t, testGPU(t, d, nn.Options{}), "") })
+	if testing.Short() {
+		t.Log("-short: not every kernel family is run")
+		return
+	}
 	for _, family := range nn.Families {
 		t.Run(string(family), func(t *testing.T) {
 			c, err := nn.NewRuntime(d, nn.Options{Family: family})
