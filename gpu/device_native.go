@@ -5,6 +5,7 @@ package gpu
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -31,6 +32,8 @@ func (d *Device) Adapter() Adapter { return d.adapter }
 
 // SubgroupSize is the number of invocations that run as one subgroup, measured; 0 without the feature.
 func (d *Device) SubgroupSize() int { return d.subgroupSize }
+
+func (d *Device) adapterIndex() string { return strconv.Itoa(d.adapter.Index) }
 
 // Used is the number of bytes in the device's buffers and images.
 func (d *Device) Used() int64 { return d.used.Load() }

@@ -13,6 +13,7 @@ import (
 type Kernel struct {
 	device   *Device
 	label    string
+	source   string
 	slots    []bindingSlot
 	pipeline *wgpu.ComputePipeline
 	layout   *wgpu.BindGroupLayout
@@ -21,12 +22,17 @@ type Kernel struct {
 // NewKernel compiles WGSL whose entry point is main and whose bindings are all in group 0, numbered from 0. The error of
 // a bad shader names its line.
 func (d *Device) NewKernel(label, source string) (*Kernel, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.newKernel(label, source)
+}
+
+// newKernel is called with the lock held.
+func (d *Device) newKernel(label, source string) (*Kernel, error) {
 	slots, err := bindingSlots(source)
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", label, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if err := d.usable(); err != nil {
 		return nil, err
 	}
@@ -41,7 +47,7 @@ func (d *Device) NewKernel(label, source string) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", label, err)
 	}
-	return &Kernel{device: d, label: label, slots: slots, pipeline: pipeline, layout: pipeline.GetBindGroupLayout(0)}, nil
+	return &Kernel{device: d, label: label, source: source, slots: slots, pipeline: pipeline, layout: pipeline.GetBindGroupLayout(0)}, nil
 }
 
 // Close frees the kernel. Programs that use it must not run afterwards.

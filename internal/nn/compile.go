@@ -22,6 +22,7 @@ type compiler struct {
 	programs [3]*gpu.Program
 	buffers  []*gpu.Buffer // by block
 	images   []*gpu.Image
+	uses     map[string]kernelUse // kernels noted by the first pass of emission; nil in the second
 	err      error
 }
 
@@ -159,14 +160,9 @@ func (r *Runtime) Compile(g *Graph, w *Weights) (*Executable, error) {
 		e.Close()
 		return nil, fmt.Errorf("%w (the plan: weights %d MB, buffers %d MB, images %d MB)", err, c.plan().Weights>>20, c.plan().Buffers>>20, c.plan().Images>>20)
 	}
-	for rate, name := range []string{"job", "schedule", "step"} {
-		c.programs[rate] = r.device.NewProgram(name)
-	}
-	for i := range c.stages {
-		if c.emit(i); c.err != nil {
-			e.Close()
-			return nil, fmt.Errorf("%s: %w", c.describe(i), c.err)
-		}
+	if err := c.record(); err != nil {
+		e.Close()
+		return nil, err
 	}
 	if err := r.device.Flush(); err != nil {
 		e.Close()
@@ -178,6 +174,32 @@ func (r *Runtime) Compile(g *Graph, w *Weights) (*Executable, error) {
 		}
 	}
 	return e, nil
+}
+
+// record writes the programs in two passes: the first finds out which kernels are needed, so that they are compiled
+// together; the second records.
+func (c *compiler) record() error {
+	c.uses = map[string]kernelUse{}
+	for pass := range 2 {
+		for rate, name := range []string{"job", "schedule", "step"} {
+			if pass == 1 {
+				c.programs[rate].Close()
+			}
+			c.programs[rate] = c.runtime.device.NewProgram(name)
+		}
+		for i := range c.stages {
+			if c.emit(i); c.err != nil {
+				return fmt.Errorf("%s: %w", c.describe(i), c.err)
+			}
+		}
+		if pass == 0 {
+			if err := c.runtime.prepare(c.uses); err != nil {
+				return err
+			}
+			c.uses = nil
+		}
+	}
+	return nil
 }
 
 func (c *compiler) describe(i int) string {

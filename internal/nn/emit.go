@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"maps"
 	"math"
 
 	"waggle/gpu"
@@ -50,21 +51,21 @@ func (c *compiler) program(s *stage) *gpu.Program { return c.programs[s.rate] }
 func (c *compiler) buffer(r *request) *gpu.Buffer { return c.buffers[r.block] }
 func (c *compiler) image(r *request) *gpu.Image   { return c.images[r.block] }
 
-// dispatch compiles the kernel if need be and records one run of it.
+// dispatch records one run of a kernel; in the first pass it only notes which kernel.
 func (c *compiler) dispatch(s *stage, name string, constants shaders.Constants, params []int, counts [3]int, bindings ...gpu.Binding) {
 	if c.checkRounds(name, constants, params); c.err != nil {
 		return
 	}
-	k, err := c.runtime.kernel(name, constants)
-	if err != nil {
-		c.err = err
+	key := kernelKey(name, constants)
+	if c.uses != nil {
+		c.uses[key] = kernelUse{name, maps.Clone(constants)}
 		return
 	}
 	words := make([]uint32, len(params))
 	for i, p := range params {
 		words[i] = uint32(p)
 	}
-	c.program(s).Dispatch(k, words, counts, bindings...)
+	c.program(s).Dispatch(c.runtime.kernels[key], words, counts, bindings...)
 	c.err = c.program(s).Err()
 }
 

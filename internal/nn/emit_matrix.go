@@ -66,7 +66,8 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 		"ADD_VECTOR": flag(s.vector.is()), "ADD_RESIDUAL": flag(s.residual.is()),
 	})
 	if c.runtime.family == Subgroup {
-		constants["ODD_TEXELS"] = flag(x.quads()%2 == 1)
+		// Inputs have a zero behind them: only other values need the mask.
+		constants["ODD_TEXELS"] = flag(x.quads()%2 == 1 && x.input == "")
 	}
 	for _, b := range c.matrixBands(s) {
 		operand, firstInput := c.operandBand(i, s, b)
@@ -105,7 +106,7 @@ func (c *compiler) operandBand(i int, s *stage, b band) (gpu.Binding, int) {
 // isWide reports whether an attention has one head too wide for a lane's registers: it then goes as two products with a
 // softmax between them, by blocks of rows.
 func (c *compiler) isWide(s *stage) bool {
-	return s.node.Heads == 1 && s.in[0].shape.Channels() > 160 && !s.node.Causal
+	return s.node.Heads == 1 && s.in[0].shape.Channels() >= 64 && !s.node.Causal
 }
 
 // wideRows is how many rows of scores are held at once: 16 MiB of them.
@@ -145,7 +146,7 @@ func (r *Runtime) attentionTile(texels, queries int) tile {
 		switch {
 		case queries >= 1024 && texels <= 16:
 			each = 4
-		case queries >= 256 && texels <= 20:
+		case queries >= 1024 && texels <= 20:
 			each = 2
 		}
 		constants["LANES"], constants["QUERIES"] = u32(r.lanes), u32(each)

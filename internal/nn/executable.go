@@ -45,11 +45,11 @@ func (e *Executable) SetInput(name string, values []float32) error {
 	return e.upload(in.value, values)
 }
 
-// upload writes rows of a value from its first row on, each padded to whole vec4s, and its image too.
+// upload writes rows of an input from its first row on, each padded to whole vec4s, and its image too.
 func (e *Executable) upload(value int, values []float32) error {
 	v, h := e.values[value], e.homes[value]
 	channels, stride := v.shape.Channels(), 4*v.quads()
-	data := make([]byte, len(values)/channels*stride*4)
+	data := make([]byte, len(values)/channels*stride*4+16*(v.texels()-v.rows()*v.quads()))
 	for i, x := range values {
 		binary.LittleEndian.PutUint32(data[4*(i/channels*stride+i%channels):], math.Float32bits(x))
 	}
@@ -67,7 +67,7 @@ func (e *Executable) copyInput(value int) error {
 	v, h := e.values[value], e.homes[value]
 	p := e.runtime.device.NewProgram("input")
 	defer p.Close()
-	p.CopyToImage(e.image(h.image), e.buffer(h.buffer), 0, v.rows()*v.quads())
+	p.CopyToImage(e.image(h.image), e.buffer(h.buffer), 0, v.texels())
 	return p.Run(0)
 }
 

@@ -48,6 +48,16 @@ func (v valueInfo) rows() int {
 	return v.shape.Rows()
 }
 
+// texels of the value in memory. An input with an odd number of vec4s a row has a zero behind its end: products read two
+// at a time.
+func (v valueInfo) texels() int {
+	n := v.rows() * v.quads()
+	if v.input != "" {
+		n += v.quads() % 2
+	}
+	return n
+}
+
 // quads is ⌈C/4⌉: rows lie in memory padded with zeros to whole vec4s.
 func (v valueInfo) quads() int { return quads(v.shape.Channels()) }
 

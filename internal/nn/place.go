@@ -40,7 +40,6 @@ type scratch struct {
 	sums, factors, shift *request // group norm
 	band                 *request // an operand brought in by bands
 	scores, weights      *request // attention with one wide head: raw scores, and after the softmax
-	parts                *request // operand copies for wide attention
 }
 
 // placement is a compiled graph's memory, by value and by stage.
@@ -191,12 +190,11 @@ func (c *compiler) placeValue(v int, sp span) {
 	if !needImage || !made || !c.makesImage(&c.stages[producer]) {
 		needBuffer = true
 	}
-	size := value.rows() * value.quads()
 	if needBuffer {
-		h.buffer = c.request("value", bufferMemory, 16*size, sp)
+		h.buffer = c.request("value", bufferMemory, 16*value.texels(), sp)
 	}
 	if needImage {
-		h.image = c.request("value", imageMemory, size, sp)
+		h.image = c.request("value", imageMemory, value.texels(), sp)
 	}
 }
 

@@ -87,25 +87,42 @@ func (r *Runtime) Close() {
 	r.kernels = map[string]*gpu.Kernel{}
 }
 
-// kernel returns the compiled kernel of a file with constants set.
-func (r *Runtime) kernel(name string, constants shaders.Constants) (*gpu.Kernel, error) {
+// kernelKey names a kernel file with constants set.
+func kernelKey(name string, constants shaders.Constants) string {
 	key := name
 	for _, k := range slices.Sorted(maps.Keys(constants)) {
 		key += " " + k + "=" + constants[k]
 	}
+	return key
+}
+
+// kernelUse is a kernel that a graph needs.
+type kernelUse struct {
+	name      string
+	constants shaders.Constants
+}
+
+// prepare compiles what is not yet there of the kernels named by key.
+func (r *Runtime) prepare(uses map[string]kernelUse) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if k, ok := r.kernels[key]; ok {
-		return k, nil
+	var keys, sources []string
+	for _, key := range slices.Sorted(maps.Keys(uses)) {
+		if r.kernels[key] != nil {
+			continue
+		}
+		source, err := shaders.Source(uses[key].name, uses[key].constants)
+		if err != nil {
+			return err
+		}
+		keys, sources = append(keys, key), append(sources, source)
 	}
-	source, err := shaders.Source(name, constants)
+	kernels, err := r.device.NewKernels(keys, sources)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	k, err := r.device.NewKernel(key, source)
-	if err != nil {
-		return nil, err
+	for i, key := range keys {
+		r.kernels[key] = kernels[i]
 	}
-	r.kernels[key] = k
-	return k, nil
+	return r.device.Warm(kernels)
 }
