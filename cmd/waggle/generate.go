@@ -9,6 +9,7 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +42,9 @@ type generateCommand struct {
 // Run makes the pictures one after the other; each is written as soon as it is done.
 func (c *generateCommand) Run(ctx context.Context) error {
 	began := time.Now()
+	if err := c.check(); err != nil {
+		return err
+	}
 	l, err := c.load()
 	if err != nil {
 		return err
@@ -53,17 +57,33 @@ func (c *generateCommand) Run(ctx context.Context) error {
 	if c.Plan {
 		return c.printPlan(l, request)
 	}
-	if err := writable(c.Output); err != nil {
+	if err := l.CheckPrompts(engine.Request(request, *request.Seed)); err != nil {
 		return err
 	}
 	show := newProgress(c.JSON)
 	show.start(adapterNote(l.device.Adapter()), request)
 	for i := range request.Batch {
 		if err := c.make(ctx, l, request, i, show, began); err != nil {
-			return err
+			return interrupted(err, i, request.Batch)
 		}
 	}
 	return nil
+}
+
+// check finds out before the work what needs no model to be known.
+func (c *generateCommand) check() error {
+	if c.Plan {
+		return nil
+	}
+	return writable(c.Output)
+}
+
+// interrupted says which pictures of a batch were finished before a signal came.
+func interrupted(err error, finished, count int) error {
+	if finished == 0 || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("interrupted after %d of %d pictures (%w)", finished, count, context.Canceled)
 }
 
 // request is the job that the flags describe, with the model's defaults where they are silent.
@@ -134,8 +154,10 @@ func parseSize(text string, width, height *int) error {
 	if !two {
 		h = w
 	}
-	var rest string
-	if n, _ := fmt.Sscanf(w+" "+h+" .", "%d %d %s", width, height, &rest); n != 3 || rest != "." {
+	var errWidth, errHeight error
+	*width, errWidth = strconv.Atoi(w)
+	*height, errHeight = strconv.Atoi(h)
+	if errWidth != nil || errHeight != nil {
 		return fmt.Errorf("--size %q: want WIDTHxHEIGHT, such as 512x512", text)
 	}
 	return nil
@@ -150,10 +172,17 @@ func writable(path string) error {
 	if !info.IsDir() {
 		return fmt.Errorf("--output %s: %s is not a folder", path, filepath.Dir(path))
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("--output %s is a folder, want a file", path)
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		if info.IsDir() {
+			return fmt.Errorf("--output %s is a folder, want a file", path)
+		}
+		return nil // a device or a pipe
 	}
-	return nil
+	probe, err := os.CreateTemp(filepath.Dir(path), ".waggle-*.part")
+	if err != nil {
+		return fmt.Errorf("--output %s: the folder cannot be written to: %w", path, errors.Unwrap(err))
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
 // make draws picture i and writes it.
@@ -165,15 +194,15 @@ func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i 
 		return err
 	}
 	path := numbered(c.Output, i, r.Batch)
-	if err := c.write(img, path, r, seed); err != nil {
+	if err := write(img, path, engine.Parameters(r, seed, l.Info().Name, version)); err != nil {
 		return err
 	}
 	show.wrote(path, seed, time.Since(began))
 	return nil
 }
 
-func (c *generateCommand) write(img image.Image, path string, r job.Request, seed uint64) error {
-	parameters := engine.Parameters(r, seed, c.Model, version)
+// write makes the PNG with the settings that make it again.
+func write(img image.Image, path string, parameters picture.Parameters) error {
 	data, err := picture.EncodePNG(img, picture.Text{Keyword: picture.ParametersKeyword, Value: parameters.String()})
 	if err != nil {
 		return err
@@ -204,6 +233,6 @@ func (c *generateCommand) printPlan(l *loaded, r job.Request) error {
 	for _, p := range plan.Parts {
 		fmt.Printf("%-16s %12s %12s %12s %16s\n", p.Name, mb(p.Weights), mb(p.Buffers), mb(p.Images), mb(p.LargestBinding))
 	}
-	fmt.Printf("%-16s %12s\n", "in all", mb(plan.Total()))
+	fmt.Printf("%-16s %12s\n", "at most", mb(plan.Total()))
 	return nil
 }

@@ -29,6 +29,7 @@ type verbs struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -46,7 +47,7 @@ const (
 func run(ctx context.Context, args []string) int {
 	var v verbs
 	parser, err := kong.New(&v, kong.Name("waggle"), kong.Vars{"version": version}, kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Description("Pictures from prompts with Stable Diffusion models on any GPU."), kong.UsageOnError())
+		kong.Description("Pictures from prompts with Stable Diffusion models on any GPU."))
 	if err != nil {
 		return complain(err, exitFailed)
 	}
@@ -58,10 +59,18 @@ func run(ctx context.Context, args []string) int {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, context.Canceled):
-		return complain(errors.New("interrupted, nothing was written"), exitInterrupted)
+		return complain(interruption(err), exitInterrupted)
 	default:
 		return complain(err, exitFailed)
 	}
+}
+
+// interruption says in words what a signal ended; a verb that has more to say than that wraps context.Canceled.
+func interruption(err error) error {
+	if err == context.Canceled {
+		return errors.New("interrupted, nothing was written")
+	}
+	return err
 }
 
 func complain(err error, code int) int {

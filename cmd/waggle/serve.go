@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,7 +62,7 @@ type worker struct {
 	events   *events.Memory
 	store    *store.Folder
 	engine   *engine.Engine
-	model    *loaded
+	loaded   atomic.Pointer[loaded] // the newest model; its GPU half belongs to the engine
 }
 
 func (c *serveCommand) worker() (*worker, error) {
@@ -68,7 +71,7 @@ func (c *serveCommand) worker() (*worker, error) {
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(c.Bind, strconv.Itoa(c.Port)))
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s port %d: %w; choose another with --port", c.Bind, c.Port, plainNetError(err))
+		return nil, fmt.Errorf("listen on %s port %d: %w; %s", c.Bind, c.Port, plainNetError(err), c.listenAdvice(err))
 	}
 	w := &worker{listener: listener}
 	if w.store, err = store.Open(c.pictures(), c.Keep); err != nil {
@@ -84,7 +87,8 @@ func (c *serveCommand) worker() (*worker, error) {
 	})
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
-		Token: c.Token, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
+		Tokenize: w.tokenize,
+		Token:    c.Token, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
 }
@@ -109,6 +113,16 @@ func plainNetError(err error) error {
 		return op.Err
 	}
 	return err
+}
+
+func (c *serveCommand) listenAdvice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "choose another with --port, or 0 for a free one"
+	case errors.Is(err, fs.ErrPermission):
+		return "choose one above 1023 with --port"
+	}
+	return "--bind wants an address of this machine"
 }
 
 func (c *serveCommand) pictures() string {
@@ -157,8 +171,22 @@ func (w *worker) load(f modelFlags) (engine.Pipeline, error) {
 	case err != nil:
 		return nil, err
 	}
-	w.model = l
+	w.loaded.Store(l)
 	return l, nil
+}
+
+// tokenize cuts a prompt as the loaded model does. The server has one model, so the name does not matter.
+func (w *worker) tokenize(_, text string) (api.Tokens, error) {
+	l := w.loaded.Load()
+	if l == nil {
+		return api.Tokens{}, job.Errorf(job.ModelNotFound, "No model is loaded yet")
+	}
+	tokens := api.Tokens{Pieces: []string{}}
+	for _, p := range l.Pieces(text) {
+		tokens.Pieces = append(tokens.Pieces, p.Text)
+	}
+	tokens.Count = len(tokens.Pieces)
+	return tokens, nil
 }
 
 func (w *worker) address() string { return w.listener.Addr().String() }

@@ -84,6 +84,9 @@ func (p *Pipeline) Generate(ctx context.Context, r Request, onStep func(Progress
 func (p *Pipeline) denoise(ctx context.Context, s settings, prompts []conditioning, x []float32,
 	fresh func(int) []float32, onStep func(Progress)) ([]float32, error) {
 	start := time.Now()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	unet, err := p.denoiser(s, prompts)
 	if err != nil {
 		return nil, err

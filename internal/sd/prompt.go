@@ -134,6 +134,19 @@ func (c TextConfig) checkTokens(chunk []int32) error {
 	return nil
 }
 
+// Pieces cuts a text as the model's first text encoder reads it. Unlike the other methods it may be called at any time, by
+// many goroutines.
+func (p *Pipeline) Pieces(text string) []tokenizer.Piece { return p.tokenizers[0].Pieces(text) }
+
+// CheckPrompts says whether the prompts of a request can be read, before anything is drawn.
+func (p *Pipeline) CheckPrompts(r Request) error {
+	s, err := p.settle(r)
+	if err == nil {
+		_, err = p.chunks(s)
+	}
+	return err
+}
+
 // pad adds empty chunks until every encoder has count of them.
 func (p *Pipeline) pad(all tokens, count int) {
 	for i, t := range p.tokenizers {
