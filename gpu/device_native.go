@@ -23,6 +23,7 @@ type Device struct {
 	closed bool
 	lost   atomic.Bool
 	used   atomic.Int64 // bytes in buffers and images
+	peak   int64        // most of them at a time; guarded by mu
 	nobody *Buffer      // stands in for bindings that a dispatch has no use for
 	noone  *Image
 }
@@ -37,6 +38,18 @@ func (d *Device) adapterIndex() string { return strconv.Itoa(d.adapter.Index) }
 
 // Used is the number of bytes in the device's buffers and images.
 func (d *Device) Used() int64 { return d.used.Load() }
+
+// Peak is the most that Used has been.
+func (d *Device) Peak() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.peak
+}
+
+// take notes an allocation. Called with the lock held.
+func (d *Device) take(bytes uint64) {
+	d.peak = max(d.peak, d.used.Add(int64(bytes)))
+}
 
 func (d *Device) noteLoss(reason wgpu.DeviceLostReason, _ string) {
 	if reason != wgpu.DeviceLostReasonDestroyed {

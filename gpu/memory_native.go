@@ -51,7 +51,7 @@ func (d *Device) NewBuffer(label string, size uint64) (*Buffer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("buffer %s of %d bytes: %w", label, size, err)
 	}
-	d.used.Add(int64(size))
+	d.take(size)
 	return &Buffer{device: d, label: label, size: size, raw: raw}, nil
 }
 
@@ -126,7 +126,7 @@ func (d *Device) NewImage(label string, format Format, texels int) (*Image, erro
 	if err != nil {
 		return nil, fmt.Errorf("image %s of %d texels: %w", label, texels, err)
 	}
-	d.used.Add(int64(im.bytes()))
+	d.take(im.bytes())
 	return im, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"waggle/internal/sd"
@@ -30,6 +31,8 @@ type result struct {
 	Picture float64 `json:"s_per_picture"`
 	CPU     float64 `json:"cpu_s_per_picture,omitempty"`
 	Rate    float64 `json:"gflop_per_s"`
+	Device  float64 `json:"device_mb"` // most memory on the device at a time
+	Heap    float64 `json:"heap_mb"`   // of Go, at the end
 }
 
 // Run makes pictures and prints the quickest one's times.
@@ -51,7 +54,7 @@ func (c *benchCommand) Run(ctx context.Context) error {
 	}
 	best := result{Model: c.Model, Width: r.Width, Height: r.Height, Steps: r.Steps, Adapter: l.device.Adapter().Name}
 	for i := range c.Runs + 1 {
-		if err := c.measure(ctx, l, r, i > 0, &best); err != nil {
+		if err := c.measure(ctx, l, r, i > 0 || c.Runs == 0, &best); err != nil {
 			return err
 		}
 	}
@@ -60,6 +63,9 @@ func (c *benchCommand) Run(ctx context.Context) error {
 		return err
 	}
 	best.Rate = float64(plan.Flops(r.Steps)) / best.Picture / 1e9
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	best.Device, best.Heap = float64(l.device.Peak())/1e6, float64(memory.HeapInuse)/1e6
 	return best.print(c.JSON)
 }
 
@@ -91,7 +97,7 @@ func (r result) print(asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
-	fmt.Printf("%s %d×%d %d steps on %s: %.1f ms/step, %.2f s/picture, %.2f CPU s/picture, %.1f GFLOP/s\n",
-		r.Model, r.Width, r.Height, r.Steps, r.Adapter, r.Step, r.Picture, r.CPU, r.Rate)
+	fmt.Printf("%s %d×%d %d steps on %s: %.1f ms/step, %.2f s/picture, %.2f CPU s/picture, %.1f GFLOP/s, %.0f MB on the device, %.0f MB of Go heap\n",
+		r.Model, r.Width, r.Height, r.Steps, r.Adapter, r.Step, r.Picture, r.CPU, r.Rate, r.Device, r.Heap)
 	return nil
 }

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -38,10 +39,25 @@ func Random(shape string) (*Model, error) {
 	if !ok {
 		return nil, fmt.Errorf("no random model %q: there are %v", shape, slices.Sorted(maps.Keys(randomConfigs)))
 	}
-	part := func(config string) *Part {
-		return &Part{Config: []byte(config), Tensors: &randomTensors{shapes: map[string][]int{}}}
+	part := func(config string) (*Part, *randomTensors) {
+		tensors := &randomTensors{shapes: map[string][]int{}}
+		return &Part{Config: []byte(config), Tensors: tensors}, tensors
 	}
-	return &Model{Name: RandomPrefix + shape, UNet: part(c.unet), VAE: part(c.vae), Text: part(c.text), Scheduler: []byte(c.scheduler)}, nil
+	unet, _ := part(c.unet)
+	vae, _ := part(c.vae)
+	text, tensors := part(c.text)
+	// The sizes of lookup tables are not told by the graph that reads them.
+	var sizes struct {
+		Hidden     int `json:"hidden_size"`
+		Vocabulary int `json:"vocab_size"`
+		Positions  int `json:"max_position_embeddings"`
+	}
+	if err := json.Unmarshal(text.Config, &sizes); err != nil {
+		return nil, fmt.Errorf("random model %s: %w", shape, err)
+	}
+	tensors.Declare("text_model.embeddings.token_embedding.weight", sizes.Vocabulary, sizes.Hidden)
+	tensors.Declare("text_model.embeddings.position_embedding.weight", sizes.Positions, sizes.Hidden)
+	return &Model{Name: RandomPrefix + shape, UNet: unet, VAE: vae, Text: text, Scheduler: []byte(c.scheduler)}, nil
 }
 
 // randomTensors makes up every tensor that it has been told the shape of, as f16 of about ±0.01.

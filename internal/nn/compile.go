@@ -88,6 +88,9 @@ type MemoryPlan struct {
 // Total is weights and activations together.
 func (p MemoryPlan) Total() int64 { return p.Weights + p.Buffers + p.Images }
 
+// Activations is the memory that is not weights.
+func (p MemoryPlan) Activations() int64 { return p.Buffers + p.Images }
+
 // Plan computes what compiling g would allocate, without allocating anything.
 func (r *Runtime) Plan(g *Graph) (MemoryPlan, error) {
 	c, err := newCompiler(r, g, r.NewWeights(g.source))

@@ -30,7 +30,7 @@ var Families = []Family{Subgroup, Tiled, Plain}
 type Options struct {
 	Family Family // empty: what suits the adapter
 	// ImageLimit is the largest image of an activation in bytes; larger operands are brought in by bands of rows.
-	// 0 means 48 MiB.
+	// 0 means 32 MiB.
 	ImageLimit int
 }
 
@@ -51,7 +51,7 @@ func NewRuntime(device *gpu.Device, options Options) (*Runtime, error) {
 	r := &Runtime{device: device, family: options.Family, lanes: device.SubgroupSize(), kernels: map[string]*gpu.Kernel{}}
 	r.imageLimit = options.ImageLimit / 16
 	if r.imageLimit == 0 {
-		r.imageLimit = 48 << 20 / 16
+		r.imageLimit = 32 << 20 / 16
 	}
 	wide := r.lanes == 8 || r.lanes == 16
 	switch {

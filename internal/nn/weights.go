@@ -20,7 +20,8 @@ type Weights struct {
 	mu      sync.Mutex
 	images  map[string]*gpu.Image
 	buffers map[string]*gpu.Buffer
-	unsent  int // bytes written since the last flush
+	unsent  int    // bytes written since the last flush
+	staging []byte // reused for uploads
 }
 
 // NewWeights prepares to pack the tensors of source. Nothing is on the device yet.
@@ -80,7 +81,7 @@ func (w *Weights) matrix(n *Node) (gpu.Memory, error) {
 		}
 		return im, err
 	}
-	b, err := w.newBuffer(key, halvesToBytes(packTiles(halves, shape.out, shape.in, shape.taps)))
+	b, err := w.newBuffer(key, halvesToBytes(packTiles(bytesToHalves(halves), shape.out, shape.in, shape.taps)))
 	if err == nil {
 		w.buffers[key] = b
 	}
@@ -103,8 +104,9 @@ func (w *Weights) shapeOf(n *Node) matrixShape {
 	return s
 }
 
-// joined reads the weights of a node, one under the other, as f16 bits [out,in,taps].
-func (w *Weights) joined(n *Node) ([]uint16, matrixShape, error) {
+// joined reads the weights of a node, one under the other, as little-endian f16 [out,in,taps]. A tensor that is stored so
+// is not copied.
+func (w *Weights) joined(n *Node) ([]byte, matrixShape, error) {
 	shape := w.shapeOf(n)
 	names := n.Joined
 	if n.Op == OpConv {
@@ -114,7 +116,7 @@ func (w *Weights) joined(n *Node) ([]uint16, matrixShape, error) {
 		halves, err := w.halves(names[0] + ".weight")
 		return halves, shape, err
 	}
-	all := make([]uint16, 0, shape.out*shape.in*shape.taps)
+	all := make([]byte, 0, 2*shape.out*shape.in*shape.taps)
 	for _, name := range names {
 		halves, err := w.halves(name + ".weight")
 		if err != nil {
@@ -125,16 +127,20 @@ func (w *Weights) joined(n *Node) ([]uint16, matrixShape, error) {
 	return all, shape, nil
 }
 
-func (w *Weights) halves(name string) ([]uint16, error) {
+func (w *Weights) halves(name string) ([]byte, error) {
 	t, ok := w.source.Tensor(name)
 	if !ok {
 		return nil, fmt.Errorf("tensor %s is missing", name)
 	}
-	return t.Float16s()
+	if t.DType == weights.F16 && len(t.Data) == 2*t.Elements() {
+		return t.Data, nil
+	}
+	halves, err := t.Float16s()
+	return halvesToBytes(halves), err
 }
 
 // packImage uploads weights [out,in,taps] in the order of conv_subgroup, a few megabytes at a time.
-func (w *Weights) packImage(label string, halves []uint16, s matrixShape) (*gpu.Image, error) {
+func (w *Weights) packImage(label string, halves []byte, s matrixShape) (*gpu.Image, error) {
 	p := panels{matrixShape: s, lanes: w.runtime.lanes}
 	im, err := w.runtime.device.NewImage(label, gpu.Uint4, p.texels())
 	if err != nil {
@@ -144,7 +150,7 @@ func (w *Weights) packImage(label string, halves []uint16, s matrixShape) (*gpu.
 	lines := im.Texels() / gpu.ImageWidth
 	for first := 0; first < lines; first += linesAtOnce {
 		count := min(linesAtOnce, lines-first)
-		data := make([]byte, count*gpu.ImageWidth*16)
+		data := w.stage(count * gpu.ImageWidth * 16)
 		p.pack(data, halves, first*gpu.ImageWidth)
 		if err := w.runtime.device.WriteImage(im, first, data); err != nil {
 			im.Close()
@@ -158,9 +164,19 @@ func (w *Weights) packImage(label string, halves []uint16, s matrixShape) (*gpu.
 	return im, nil
 }
 
+// stage gives zeroed memory for one upload.
+func (w *Weights) stage(bytes int) []byte {
+	if cap(w.staging) < bytes {
+		w.staging = make([]byte, bytes)
+	}
+	w.staging = w.staging[:bytes]
+	clear(w.staging)
+	return w.staging
+}
+
 // sent keeps the driver's copies of uploads from piling up.
 func (w *Weights) sent(bytes int) error {
-	if w.unsent += bytes; w.unsent < 64<<20 {
+	if w.unsent += bytes; w.unsent < 32<<20 {
 		return nil
 	}
 	w.unsent = 0
@@ -179,7 +195,7 @@ func (p panels) count() int  { return ceil(p.out, 4*p.lanes) }
 func (p panels) texels() int { return p.count() * p.taps * p.octets() * 4 * p.lanes }
 
 // pack fills data with the texels from firstTexel on.
-func (p panels) pack(data []byte, halves []uint16, firstTexel int) {
+func (p panels) pack(data, halves []byte, firstTexel int) {
 	width := 4 * p.lanes
 	parallel(len(data)/16/width, func(row int) { // the texels of one octet of one tap and panel
 		at := firstTexel/width + row
@@ -194,8 +210,8 @@ func (p panels) pack(data []byte, halves []uint16, firstTexel int) {
 				continue
 			}
 			for j := range min(8, p.in-8*octet) {
-				h := halves[(column*p.in+8*octet+j)*p.taps+tap]
-				binary.LittleEndian.PutUint16(data[(row*width+i)*16+2*j:], h)
+				from, to := 2*((column*p.in+8*octet+j)*p.taps+tap), (row*width+i)*16+2*j
+				data[to], data[to+1] = halves[from], halves[from+1]
 			}
 		}
 	})
@@ -265,11 +281,11 @@ func (w *Weights) table(name string) (*gpu.Buffer, int, error) {
 	if b, ok := w.buffers[name]; ok {
 		return b, t.Shape[0], nil
 	}
-	halves, err := t.Float16s()
+	halves, err := w.halves(name + ".weight")
 	if err != nil {
 		return nil, 0, err
 	}
-	b, err := w.newBuffer(name, halvesToBytes(halves))
+	b, err := w.newBuffer(name, halves)
 	if err == nil {
 		w.buffers[name] = b
 	}
@@ -294,6 +310,14 @@ func floatsToBytes(values []float32) []byte {
 		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
 	}
 	return data
+}
+
+func bytesToHalves(data []byte) []uint16 {
+	values := make([]uint16, len(data)/2)
+	for i := range values {
+		values[i] = binary.LittleEndian.Uint16(data[2*i:])
+	}
+	return values
 }
 
 func halvesToBytes(values []uint16) []byte {

@@ -68,7 +68,10 @@ func noiseModel(config []byte, unet network[UNetConfig], f family) (*sampler.Mod
 // Limits of the caches: a picture takes a UNet, a decoder and up to two text encoders; a prompt two chunks or so.
 const (
 	programLimit = 6
-	textLimit    = 64
+	// activationLimit is the most memory in bytes that the activations of all compiled graphs may keep: beyond it, those
+	// used longest ago are given back before a new one is compiled.
+	activationLimit = 256 << 20
+	textLimit       = 64
 )
 
 // program finds a compiled graph or compiles it.
@@ -76,7 +79,9 @@ func (p *Pipeline) program(key string, src weights.Source, g *nn.Graph) (program
 	if found, ok := p.programs.get(key); ok {
 		return found, nil
 	}
-	p.programs.shrink(programLimit - 1) // what must go shall be gone before the new one comes
+	if err := p.makeRoom(g); err != nil {
+		return nil, err
+	}
 	made, err := p.compiler.compile(g, src)
 	if errors.Is(err, gpu.ErrOutOfMemory) { // what is not in use, such as a text encoder, makes room
 		p.programs.shrink(0)
@@ -88,4 +93,30 @@ func (p *Pipeline) program(key string, src weights.Source, g *nn.Graph) (program
 	}
 	p.programs.put(key, made)
 	return made, nil
+}
+
+// makeRoom drops compiled graphs until g has room beside the others.
+func (p *Pipeline) makeRoom(g *nn.Graph) error {
+	plan, err := p.compiler.plan(g)
+	if err != nil {
+		return err
+	}
+	p.programs.shrink(programLimit - 1)
+	kept := int64(0)
+	for _, c := range p.programs.values {
+		kept += activations(c)
+	}
+	for len(p.programs.order) > 0 && kept+plan.Activations() > activationLimit {
+		kept -= activations(p.programs.values[p.programs.order[0]])
+		p.programs.shrink(len(p.programs.order) - 1)
+	}
+	return nil
+}
+
+// activations is the memory of a compiled graph that is not weights, in bytes.
+func activations(c program) int64 {
+	if planned, ok := c.(interface{ Plan() nn.MemoryPlan }); ok {
+		return planned.Plan().Activations()
+	}
+	return 0
 }

@@ -17,13 +17,18 @@ type PartPlan struct {
 	nn.MemoryPlan
 }
 
-// Total is the sum in bytes: parts stay on the device for the next picture.
+// Total is the most that is on the device at a time, in bytes: all weights, and activations until they pass the limit at
+// which other parts' are given back.
 func (p Plan) Total() int64 {
-	total := int64(0)
+	weights, kept, largest := int64(0), int64(0), int64(0)
 	for _, part := range p.Parts {
-		total += part.MemoryPlan.Total()
+		weights += part.Weights
+		if kept += part.Activations(); kept > activationLimit {
+			kept = part.Activations()
+		}
+		largest = max(largest, kept)
 	}
-	return total
+	return weights + largest
 }
 
 // Flops counts the floating-point operations of a picture of so many steps: products and attention only.
