@@ -50,6 +50,9 @@ func (f modelFlags) open() (*models.Model, error) {
 	return models.Open(f.Model, f.ModelsDir...)
 }
 
+// Device names the adapter, for the node's record.
+func (l *loaded) Device() string { return l.device.Adapter().Name }
+
 // Close gives everything back.
 func (l *loaded) Close() {
 	l.Pipeline.Close()

@@ -52,7 +52,8 @@ type Config struct {
 	Load func(ctx context.Context) (Pipeline, error)
 	// Node is this node's record. The engine fills in status and reason, and,
 	// when it has loaded, the model and the choices; an example prompt given
-	// for the first of its models stays.
+	// for the first of its models stays, and the device, where the pipeline has a
+	// method Device that names it.
 	Node job.Node
 	// Precision is what the pipeline computes activations in: "f32", or
 	// anything else for a mixture.
@@ -148,7 +149,17 @@ func (e *Engine) load(ctx context.Context) {
 	}
 	e.Log.Info("model loaded", "model", e.Node.ModelID, "seconds", time.Since(began).Seconds())
 	e.describe(ModelInfo(e.pipeline.Info()))
+	if p, ok := e.pipeline.(interface{ Device() string }); ok {
+		e.nameDevice(p.Device())
+	}
 	e.tell(job.Ready, "")
+}
+
+// nameDevice writes the adapter's name into the node's record.
+func (e *Engine) nameDevice(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.Node.Device = name
 }
 
 // describe fills in what the node's record says of its model.
