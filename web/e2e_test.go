@@ -2,7 +2,10 @@ package web
 
 import (
 	"bufio"
-	"fmt"
+	"bytes"
+	"encoding/base64"
+	"image"
+	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +17,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"waggle/internal/builtin"
 )
 
 // The whole program: a prompt typed into the page of a served waggle becomes
@@ -36,8 +41,10 @@ func TestServedPage(t *testing.T) {
 	if got := b.frames(); got < 5 {
 		t.Errorf("%d distinct previews were drawn, want at least 5", got)
 	}
-	b.colour(2, 2, palette["black"].R, palette["black"].G, palette["black"].B)
-	b.colour(64, 66, palette["yellow"].R, palette["yellow"].G, palette["yellow"].B)
+	scene, _ := builtin.ParsePrompt("a yellow star on a black background")
+	if verdict, err := builtin.Check(b.shown(), scene); err != nil || !verdict.Right() {
+		t.Errorf("the picture on the page is %v, %v", verdict, err)
+	}
 }
 
 // serve builds and starts the program and returns the page's address.
@@ -85,19 +92,24 @@ func stop(t *testing.T, command *exec.Cmd, problems *strings.Builder) {
 	}
 }
 
-// colour compares a pixel of the picture shown: light and shade may change a channel by a fifth.
-func (b *tab) colour(x, y int, want ...uint8) {
+// shown is the picture on the page, as the browser has it.
+func (b *tab) shown() image.Image {
 	b.Helper()
-	var got []int
-	b.do(chromedp.Evaluate(fmt.Sprintf(`(() => {
-		const probe = new OffscreenCanvas(128, 128).getContext('2d', { willReadFrequently: true });
-		probe.drawImage(document.querySelector('#picture'), 0, 0);
-		return Array.from(probe.getImageData(%d, %d, 1, 1).data);
-	})()`, x, y), &got))
-	for i := range want {
-		if off := got[i] - int(want[i]); off < -51 || off > 51 {
-			b.Errorf("pixel %d,%d is %v, want about %v", x, y, got[:3], want)
-			return
-		}
+	var address string
+	b.do(chromedp.Evaluate(`(() => {
+		const canvas = document.createElement('canvas');
+		const picture = document.querySelector('#picture');
+		[canvas.width, canvas.height] = [picture.naturalWidth ?? picture.width, picture.naturalHeight ?? picture.height];
+		canvas.getContext('2d').drawImage(picture, 0, 0);
+		return canvas.toDataURL();
+	})()`, &address))
+	data, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(address, "data:image/png;base64,"))
+	if err != nil {
+		b.Fatal(err)
 	}
+	img, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return img
 }
