@@ -5,8 +5,8 @@ type band struct{ first, rows, firstInput, inputRows int }
 
 // rowBands cuts a value into runs of rows that one binding and one dispatch can take.
 func (c *compiler) rowBands(v valueInfo) []band {
-	limits := c.runtime.device.Adapter().Limits
-	most := min(int(limits.Binding)/(16*v.quads()), 16*limits.Workgroups) / 64 * 64
+	limits := c.runtime.limits
+	most := max(min(int(limits.Binding)/(16*v.quads()), 16*limits.Workgroups)/64*64, 64)
 	var bands []band
 	for first := 0; first < v.rows(); first += most {
 		n := min(most, v.rows()-first)
@@ -54,7 +54,7 @@ func (w window) inputLines(from, to int) (first, end int) {
 // in by bands, its operand fits an image. Bands start at multiples of 16 lines, as binding offsets need.
 func (c *compiler) matrixBands(s *stage) []band {
 	x, y, w := c.values[s.in[0].value], c.values[s.out], c.window(s)
-	limits := c.runtime.device.Adapter().Limits
+	limits := c.runtime.limits
 	resultRows := int(limits.Binding) / (16 * y.quads())
 	operandRows := x.rows()
 	switch {

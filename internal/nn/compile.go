@@ -104,7 +104,7 @@ func (c *compiler) plan() MemoryPlan {
 	p := MemoryPlan{Stages: len(c.stages)}
 	for _, size := range c.blocks[bufferMemory] {
 		p.Buffers += int64(size)
-		p.LargestBinding = max(p.LargestBinding, min(int64(size), int64(c.runtime.device.Adapter().Limits.Binding)))
+		p.LargestBinding = max(p.LargestBinding, min(int64(size), int64(c.runtime.limits.Binding)))
 	}
 	for _, texels := range c.blocks[imageMemory] {
 		p.Images += gpu.ImageBytes(texels)

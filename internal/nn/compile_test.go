@@ -10,7 +10,8 @@ func TestCompiledGraphsMatchReference(t *testing.T) {
 	d := openDevice(t)
 	for _, family := range Families {
 		for _, limit := range []int{0, 64 << 10} {
-			r, err := NewRuntime(d, Options{Family: family, ImageLimit: limit})
+			// Bindings twice as large as images: values in between go by bands one way, larger ones both ways.
+			r, err := NewRuntime(d, Options{Family: family, ImageLimit: limit, BindingLimit: 2 * limit})
 			if err != nil {
 				t.Fatal(err)
 			}

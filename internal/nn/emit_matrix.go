@@ -152,7 +152,7 @@ func (r *Runtime) attentionTile(texels, queries int) tile {
 		constants["LANES"], constants["QUERIES"] = u32(r.lanes), u32(each)
 		return tile{name: "attention_subgroup", constants: constants, rows: r.lanes * each, columns: 1}
 	case Tiled:
-		return tiledAttention(texels, r.device.Adapter().Limits.WorkgroupMemory)
+		return tiledAttention(texels, r.limits.WorkgroupMemory)
 	}
 	return plainAttention(texels, queries)
 }

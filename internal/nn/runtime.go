@@ -32,6 +32,9 @@ type Options struct {
 	// ImageLimit is the largest image of an activation in bytes; larger operands are brought in by bands of rows.
 	// 0 means 32 MiB.
 	ImageLimit int
+	// BindingLimit is the largest part of a buffer that a kernel sees at once, in bytes; what is larger goes by bands of
+	// rows. 0, or more than the adapter's own limit, means that limit.
+	BindingLimit int
 }
 
 // Runtime compiles graphs for one device.
@@ -40,6 +43,7 @@ type Runtime struct {
 	family     Family
 	lanes      int // subgroup size, for the subgroup family
 	imageLimit int // texels
+	limits     gpu.Limits
 
 	mu      sync.Mutex
 	kernels map[string]*gpu.Kernel
@@ -52,6 +56,10 @@ func NewRuntime(device *gpu.Device, options Options) (*Runtime, error) {
 	r.imageLimit = options.ImageLimit / 16
 	if r.imageLimit == 0 {
 		r.imageLimit = 32 << 20 / 16
+	}
+	r.limits = device.Adapter().Limits
+	if n := uint64(options.BindingLimit); n > 0 && n < r.limits.Binding {
+		r.limits.Binding = n
 	}
 	wide := r.lanes == 8 || r.lanes == 16
 	switch {
