@@ -8,17 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/google/uuid"
-
 	"waggle/gpu"
 	"waggle/internal/api"
 	"waggle/internal/builtin"
+	"waggle/internal/bus"
 	"waggle/internal/engine"
 	"waggle/internal/events"
 	"waggle/internal/job"
@@ -34,18 +32,20 @@ type serveCommand struct {
 	Token    string        `env:"WAGGLE_TOKEN,LLORCH_API_TOKEN" help:"Bearer token that every request must carry."`
 	Origins  []string      `name:"cors-origin" help:"Web site (scheme://host) whose scripts may call; repeatable, * for all."`
 	Hosts    []string      `name:"host" help:"Name that this server is reached by, besides localhost and numeric addresses; repeatable."`
-	Data     string        `type:"path" help:"Folder for finished pictures (a temporary one otherwise)."`
 	Keep     time.Duration `default:"24h" help:"How long jobs and pictures are kept."`
-	Queue    int           `name:"queue-limit" default:"1000" help:"Most jobs that wait at a time."`
-	WorkerID string        `env:"WORKER_ID" help:"Name of this worker."`
+	KeepJobs int           `default:"10000" help:"Most ended jobs that are kept."`
+	KeepMiB  int           `name:"keep-mib" default:"8192" help:"Most space for finished pictures, in MiB; the oldest go."`
+	Queue    int           `name:"queue-limit" default:"1000" help:"Most jobs that wait or run at a time."`
+	WorkerID string        `env:"WORKER_ID" help:"Name of this worker; its jobs come back to it after a restart."`
 	Log      string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 
+	busFlags   `embed:""`
 	modelFlags `embed:""`
 }
 
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context) error {
-	w, err := c.worker()
+	w, err := c.worker(ctx)
 	if err != nil {
 		return err
 	}
@@ -58,14 +58,15 @@ func (c *serveCommand) Run(ctx context.Context) error {
 type worker struct {
 	listener net.Listener
 	api      *api.Server
-	queue    *queue.Memory
-	events   *events.Memory
-	store    *store.Folder
+	bus      *bus.Bus
+	queue    *queue.JetStream
+	events   *events.JetStream
+	store    *store.Objects
 	engine   *engine.Engine
 	loaded   atomic.Pointer[loaded] // the newest model; its GPU half belongs to the engine
 }
 
-func (c *serveCommand) worker() (*worker, error) {
+func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -74,12 +75,11 @@ func (c *serveCommand) worker() (*worker, error) {
 		return nil, fmt.Errorf("listen on %s port %d: %w; %s", c.Bind, c.Port, plainNetError(err), c.listenAdvice(err))
 	}
 	w := &worker{listener: listener}
-	if w.store, err = store.Open(c.pictures(), c.Keep); err != nil {
+	log := c.logger()
+	if err := w.open(ctx, c, log); err != nil {
+		w.close()
 		return nil, errors.Join(err, listener.Close())
 	}
-	log := c.logger()
-	w.queue = queue.NewMemory(queue.Options{Length: c.Queue, Expiry: c.Keep})
-	w.events = events.NewMemory(c.Keep)
 	node := c.node(listener.Addr().(*net.TCPAddr).Port)
 	w.engine = engine.New(engine.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, Node: node, Precision: "f32", Version: version, Log: log,
@@ -91,6 +91,39 @@ func (c *serveCommand) worker() (*worker, error) {
 		Token:    c.Token, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
+}
+
+// open opens what lies on the bus: pictures and events first, as the queue may
+// have news of jobs for them at once.
+func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (err error) {
+	if w.bus, err = c.busFlags.open(log); err != nil {
+		return err
+	}
+	js, replicas := w.bus.JetStream, w.bus.Replicas
+	if w.store, err = store.Open(ctx, js, store.Options{Expiry: c.Keep, Bytes: int64(c.KeepMiB) << 20, Replicas: replicas, Log: log}); err != nil {
+		return err
+	}
+	if w.events, err = events.Open(ctx, js, events.Options{Expiry: c.Keep, Replicas: replicas, Log: log}); err != nil {
+		return err
+	}
+	w.queue, err = queue.Open(ctx, js, queue.Options{
+		Length: c.Queue, Finished: c.KeepJobs, Expiry: c.Keep, Replicas: replicas, Log: log,
+		Ended: func(ctx context.Context, r job.Record) {
+			if last, ended := r.EndEvent(); ended {
+				warn(log, "end a job's events", r.ID, w.events.Publish(ctx, r.ID, last))
+			}
+		},
+		Dropped: func(ctx context.Context, id job.ID) {
+			warn(log, "drop an old job", id, errors.Join(w.events.Forget(ctx, id), w.store.Remove(ctx, id)))
+		},
+	})
+	return err
+}
+
+func warn(log *slog.Logger, what string, id job.ID, err error) {
+	if err != nil {
+		log.Warn(what, "job", id, "error", err)
+	}
 }
 
 // check refuses to be open to strangers.
@@ -125,13 +158,6 @@ func (c *serveCommand) listenAdvice(err error) string {
 	return "--bind wants an address of this machine"
 }
 
-func (c *serveCommand) pictures() string {
-	if c.Data == "" {
-		return ""
-	}
-	return filepath.Join(c.Data, "pictures")
-}
-
 func (c *serveCommand) logger() *slog.Logger {
 	var level slog.Level
 	level.UnmarshalText([]byte(c.Log))
@@ -141,7 +167,7 @@ func (c *serveCommand) logger() *slog.Logger {
 func (c *serveCommand) node(port int) job.Node {
 	id := c.WorkerID
 	if id == "" {
-		id = "waggle-" + uuid.NewString()[:8]
+		id = c.busFlags.nodeID(port)
 	}
 	n := job.Node{ID: id, ModelID: c.Model, Port: port, Status: job.Starting, Implementation: "waggle", Version: version}
 	if examples := c.examples(); examples != nil {
@@ -205,8 +231,18 @@ func (w *worker) run(ctx context.Context) error {
 	return err
 }
 
+// close closes what was opened, the last first.
 func (w *worker) close() {
-	w.queue.Close()
-	w.events.Close()
-	w.store.Close()
+	if w.queue != nil {
+		w.queue.Close()
+	}
+	if w.events != nil {
+		w.events.Close()
+	}
+	if w.store != nil {
+		w.store.Close()
+	}
+	if w.bus != nil {
+		w.bus.Close()
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"slices"
@@ -101,6 +102,22 @@ func (s *Server) originAllowed(h http.Header, r *http.Request) bool {
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	return true
+}
+
+// clientOf tells callers apart by address, to share the queue out between
+// them. Of an address of version 6 a caller has the whole last half.
+func clientOf(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	address := from.Addr().Unmap().WithZone("")
+	if address.Is6() {
+		if network, err := address.Prefix(64); err == nil {
+			address = network.Addr()
+		}
+	}
+	return address.String()
 }
 
 func preflight(r *http.Request) bool {

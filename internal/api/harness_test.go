@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"waggle/internal/bus"
 	"waggle/internal/events"
 	"waggle/internal/job"
 	"waggle/internal/queue"
@@ -52,12 +53,8 @@ type script struct {
 // start runs a server; change may alter its configuration.
 func start(t *testing.T, sc script, change ...func(*Config)) *harness {
 	t.Helper()
-	h := &harness{t: t, queue: queue.NewMemory(queue.Options{Length: 50}), events: events.NewMemory(0), http: &http.Client{Transport: &http.Transport{}}}
-	pictures, err := store.Open(t.TempDir(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.store = pictures
+	h := &harness{t: t, http: &http.Client{Transport: &http.Transport{}}}
+	h.begin(t.TempDir())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +67,27 @@ func start(t *testing.T, sc script, change ...func(*Config)) *harness {
 	h.putNode(job.Ready)
 	h.run(New(c), l, sc)
 	return h
+}
+
+// begin opens queue, events and store in a folder.
+func (h *harness) begin(dir string) {
+	h.t.Helper()
+	log := slog.New(slog.NewTextHandler(h.t.Output(), nil))
+	b, err := bus.Open(bus.Options{Dir: dir, Log: log})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { b.Close() })
+	h.queue, err = queue.Open(h.t.Context(), b.JetStream, queue.Options{Length: 50, Log: log})
+	if err == nil {
+		h.events, err = events.Open(h.t.Context(), b.JetStream, events.Options{Log: log})
+	}
+	if err == nil {
+		h.store, err = store.Open(h.t.Context(), b.JetStream, store.Options{Log: log})
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 // run starts server and engine, and stops them at the end of the test.

@@ -53,6 +53,7 @@ type reply struct {
 // preview of each job.
 type socket struct {
 	server *Server
+	client string
 	conn   *websocket.Conn
 	text   chan []byte
 	frames frameBox
@@ -79,7 +80,7 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Upgrade has answered
 	}
-	k := &socket{server: s, conn: conn, text: make(chan []byte), frames: newFrameBox(), subs: map[job.ID]*subscription{}}
+	k := &socket{server: s, client: clientOf(r), conn: conn, text: make(chan []byte), frames: newFrameBox(), subs: map[job.ID]*subscription{}}
 	k.run()
 }
 
@@ -234,7 +235,7 @@ func (k *socket) refuse(ctx context.Context, ref json.RawMessage, err error) {
 }
 
 func (k *socket) submit(ctx context.Context, message []byte, answer reply) error {
-	record, err := k.server.submit(ctx, message, "")
+	record, err := k.server.submit(ctx, message, "", k.client)
 	if err != nil {
 		return err
 	}

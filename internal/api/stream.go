@@ -23,6 +23,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("Job %s not found or already streaming", r.PathValue("id")), http.StatusNotFound)
 		return
 	}
+	if err := s.settle(r.Context(), record); err != nil { // it may have ended with a process that could not say so
+		s.Log.Warn("end a stream", "job", record.ID, "error", err)
+	}
 	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0, all events, if it is no number
 	reader, err := s.Events.Read(r.Context(), record.ID, after)
 	if err != nil {

@@ -28,7 +28,7 @@ func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	record, err := s.submit(r.Context(), body, r.Header.Get("Idempotency-Key"))
+	record, err := s.submit(r.Context(), body, r.Header.Get("Idempotency-Key"), clientOf(r))
 	if err != nil {
 		s.fail(w, err)
 		return
@@ -59,11 +59,12 @@ func (s *Server) readJSON(w http.ResponseWriter, r *http.Request) ([]byte, bool)
 }
 
 // submit checks an operation and queues it. key is a client's idempotency key.
-func (s *Server) submit(ctx context.Context, body []byte, key string) (job.Record, error) {
+func (s *Server) submit(ctx context.Context, body []byte, key, client string) (job.Record, error) {
 	r, err := job.Parse(body)
 	if err != nil {
 		return job.Record{}, err
 	}
+	r.Client = client
 	if key != "" {
 		if err := useKey(&r, key); err != nil {
 			return job.Record{}, err

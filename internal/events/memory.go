@@ -20,7 +20,8 @@ const (
 	abandoned = 7
 )
 
-// Memory is a Log in this process's memory.
+// Memory is a Log in this process's memory, gone with it. The service does not
+// use it: it is for tests that run in fake time, where no server can.
 type Memory struct {
 	expiry time.Duration
 	stop   chan struct{} // closed by Close

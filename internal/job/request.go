@@ -92,6 +92,10 @@ type Request struct {
 	Hires    *Hires    `json:"hires,omitempty"`
 	Controls []Control `json:"controls,omitempty"`
 	Webhook  *Webhook  `json:"webhook,omitempty"`
+
+	// Client is who sent the request: jobs of a priority are shared out fairly
+	// between clients. It is not on the wire and no part of the content.
+	Client string `json:"-"`
 }
 
 // LoRA adds a low-rank change to the weights. Path is a name in the server's

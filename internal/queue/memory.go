@@ -10,31 +10,8 @@ import (
 	"waggle/internal/job"
 )
 
-// Options bound what a Memory keeps. Zero values mean the defaults.
-type Options struct {
-	Length   int           // jobs that may wait; default 1000
-	Bytes    int           // what they may hold in memory; default 1 GiB
-	Finished int           // ended jobs kept; default 10,000
-	Expiry   time.Duration // how long an ended job is kept; default 24 h
-}
-
-func (o Options) withDefaults() Options {
-	if o.Length == 0 {
-		o.Length = 1000
-	}
-	if o.Bytes == 0 {
-		o.Bytes = 1 << 30
-	}
-	if o.Finished == 0 {
-		o.Finished = 10_000
-	}
-	if o.Expiry == 0 {
-		o.Expiry = 24 * time.Hour
-	}
-	return o
-}
-
-// Memory is a Queue in this process's memory: fast, and gone with it.
+// Memory is a Queue in this process's memory, gone with it. The service does
+// not use it: it is for tests that run in fake time, where no server can.
 type Memory struct {
 	options Options
 	stop    chan struct{} // closed by Close
@@ -46,7 +23,7 @@ type Memory struct {
 	waiting  map[job.Priority][]*entry
 	bytes    int           // held by waiting and running requests
 	arrived  chan struct{} // closed and replaced when a job begins to wait
-	watchers map[*watcher]bool
+	watchers *watchers
 	nodes    map[string]job.Node
 }
 
@@ -66,11 +43,30 @@ func NewMemory(o Options) *Memory {
 		stop:    make(chan struct{}), swept: make(chan struct{}),
 		jobs:    map[job.ID]*entry{},
 		waiting: map[job.Priority][]*entry{},
-		arrived: make(chan struct{}), watchers: map[*watcher]bool{},
-		nodes: map[string]job.Node{},
+		arrived: make(chan struct{}), nodes: map[string]job.Node{},
 	}
+	q.watchers = newWatchers(&q.mu, q.stop, q.recordOf)
 	go q.sweep()
 	return q
+}
+
+// recordOf is called with mu held.
+func (q *Memory) recordOf(id job.ID) (job.Record, bool) {
+	e, ok := q.jobs[id]
+	if !ok {
+		return job.Record{}, false
+	}
+	return e.record, true
+}
+
+// Watch implements Queue.
+func (q *Memory) Watch(_ context.Context, id job.ID) (Watcher, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if id != "" && q.jobs[id] == nil {
+		return nil, ErrNotFound
+	}
+	return q.watchers.add(id), nil
 }
 
 // Close implements Queue.
@@ -121,19 +117,6 @@ func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
 	return e.record, nil
 }
 
-func newRecord(r job.Request, digest string) job.Record {
-	record := job.Record{ID: r.ID, State: job.Queued, Request: r, Digest: digest, Created: time.Now().UTC()}
-	if record.ID == "" {
-		record.ID = job.NewID()
-	}
-	if r.Seed != nil {
-		record.Seed = *r.Seed
-	} else {
-		record.Seed = job.RandomSeed()
-	}
-	return record
-}
-
 func (q *Memory) waitingCount() (n int) {
 	for _, line := range q.waiting {
 		n += len(line)
@@ -151,7 +134,7 @@ func (q *Memory) wait(e *entry, head bool) {
 	}
 	close(q.arrived)
 	q.arrived = make(chan struct{})
-	q.changed(e)
+	q.watchers.changed(e.record.ID)
 }
 
 // Next implements Queue.
@@ -193,7 +176,7 @@ func (q *Memory) lease(e *entry, node string) *lease {
 	r.State, r.Node, r.Started = job.Running, node, time.Now().UTC()
 	r.Attempt = max(r.Attempt, 1)
 	e.cancelled = make(chan struct{})
-	q.changed(e)
+	q.watchers.changed(e.record.ID)
 	return &lease{queue: q, entry: e, record: *r, cancelled: e.cancelled}
 }
 
@@ -209,7 +192,7 @@ func (q *Memory) Cancel(_ context.Context, id job.ID) (job.Record, error) {
 		if !e.record.CancelRequested {
 			e.record.CancelRequested = true
 			close(e.cancelled)
-			q.changed(e)
+			q.watchers.changed(e.record.ID)
 		}
 		return e.record, nil
 	}
@@ -226,7 +209,7 @@ func (q *Memory) finish(e *entry, s job.State, o job.Outcome) {
 	r := &e.record
 	r.State, r.Outcome, r.Finished = s, o, time.Now().UTC()
 	r.Request = r.Request.WithoutPictures()
-	q.changed(e)
+	q.watchers.changed(e.record.ID)
 }
 
 // Get implements Queue.

@@ -4,36 +4,74 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"waggle/internal/bus"
 	"waggle/internal/job"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // hosts are the queues every test of the interface runs on.
-var hosts = map[string]func(Options) Queue{
-	"memory": func(o Options) Queue { return NewMemory(o) },
+var hosts = map[string]func(*testing.T, Options) Queue{
+	"memory":    func(_ *testing.T, o Options) Queue { return NewMemory(o) },
+	"jetstream": func(t *testing.T, o Options) Queue { return open(t, connect(t, t.TempDir()), o) },
 }
 
-// eachHost runs a test on every kind of queue, in a bubble of fake time.
+// eachHost runs a test on every kind of queue.
 func eachHost(t *testing.T, o Options, test func(*testing.T, Queue)) {
 	for name, open := range hosts {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				q := open(o)
-				defer q.Close()
-				test(t, q)
-			})
+			t.Parallel()
+			q := open(t, o)
+			defer q.Close()
+			test(t, q)
 		})
 	}
 }
+
+// connect starts a server in this process on a folder.
+func connect(t *testing.T, dir string) *bus.Bus {
+	t.Helper()
+	b, err := bus.Open(bus.Options{Dir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func open(t *testing.T, b *bus.Bus, o Options) *JetStream {
+	t.Helper()
+	o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	q, err := Open(t.Context(), b.JetStream, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { q.Close() })
+	return q
+}
+
+// expire does what a queue does now and then, as if it were a later time.
+func expire(t *testing.T, q Queue, later time.Duration) {
+	switch q := q.(type) {
+	case *Memory:
+		q.expire(time.Now().Add(later))
+	case *JetStream:
+		q.expire(t.Context(), time.Now().Add(later))
+	default:
+		t.Fatalf("how does a %T expire?", q)
+	}
+}
+
+// quiet is how long a test waits for what must not come.
+const quiet = 200 * time.Millisecond
 
 func request(id string, change ...func(*job.Request)) job.Request {
 	r := job.NewRequest(job.Generation, "m", "a lighthouse")
@@ -60,7 +98,7 @@ func submit(t *testing.T, q Queue, r job.Request) job.Record {
 // next takes a job that must be there already.
 func next(t *testing.T, q Queue, c Consumer) Lease {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	l, err := q.Next(ctx, c)
 	if err != nil {
@@ -132,7 +170,7 @@ func TestLifeOfAJob(t *testing.T) {
 		if r, err := w.Next(t.Context()); err != nil || r.State != job.Complete {
 			t.Errorf("a slow watcher must see the last state once, got %s, %v", r.State, err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), quiet)
 		defer cancel()
 		if r, err := w.Next(ctx); err == nil {
 			t.Errorf("nothing changed, yet the watcher got %s", r.State)
@@ -185,7 +223,7 @@ func TestCancel(t *testing.T) {
 		if _, err := q.Cancel(t.Context(), "nobody"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("unknown job: %v", err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), quiet)
 		defer cancel()
 		if l, err := q.Next(ctx, Consumer{}); err == nil {
 			t.Errorf("cancelled job %s was handed out", l.Record().ID)
@@ -212,8 +250,8 @@ func TestHandBack(t *testing.T) {
 }
 
 func TestFull(t *testing.T) {
-	eachHost(t, Options{Length: 2, Bytes: 1000}, func(t *testing.T, q Queue) {
-		big := func(r *job.Request) { r.InputImage = make([]byte, 900) }
+	eachHost(t, Options{Length: 2, Bytes: 100_000}, func(t *testing.T, q Queue) {
+		big := func(r *job.Request) { r.InputImage = make([]byte, 90_000) }
 		submit(t, q, request("big", big))
 		if _, err := q.Submit(t.Context(), request("big2", big)); !errors.Is(err, ErrFull) {
 			t.Errorf("too many bytes: %v", err)
@@ -227,7 +265,11 @@ func TestFull(t *testing.T) {
 		}
 		r := submit(t, q, request("big2", big))
 		if got, _ := q.Get(t.Context(), "big"); got.Request.InputImage != nil || r.Request.InputImage == nil {
-			t.Error("an ended job must let go of its picture, a waiting one must keep it")
+			t.Error("an ended job must let go of its picture, a submitted one has it")
+		}
+		next(t, q, Consumer{}) // job two
+		if got := next(t, q, Consumer{}).Record(); got.ID != "big2" || len(got.Request.InputImage) != 90_000 {
+			t.Errorf("job %s comes with a picture of %d bytes", got.ID, len(got.Request.InputImage))
 		}
 	})
 }
@@ -281,14 +323,14 @@ func TestRemoveAndExpiry(t *testing.T) {
 		if err := q.Remove(t.Context(), "end3"); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(10 * time.Minute)
+		expire(t, q, 10*time.Minute)
 		if _, err := q.Get(t.Context(), "end0"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("the oldest of three ended jobs is kept where two may be: %v", err)
 		}
 		if state(t, q, "end2") != job.Cancelled {
 			t.Error("a young ended job is gone")
 		}
-		time.Sleep(time.Hour)
+		expire(t, q, 2*time.Hour)
 		if list, _ := q.List(t.Context(), Filter{}); len(list) != 1 || list[0].ID != "wait" {
 			t.Errorf("after the expiry only the waiting job stays, got %d", len(list))
 		}
@@ -339,7 +381,12 @@ func TestManyConsumers(t *testing.T) {
 		for range jobs {
 			submit(t, q, request(""))
 		}
-		synctest.Wait()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			ended, _ := q.List(t.Context(), Filter{State: job.Complete})
+			if len(ended) == jobs || time.Now().After(deadline) {
+				break
+			}
+		}
 		q.Close()
 		done.Wait()
 		for id, n := range taken {

@@ -2,48 +2,58 @@ package queue
 
 import (
 	"context"
-	"slices"
+	"sync"
 
 	"waggle/internal/job"
 )
 
+// watchers are those who follow records. The owner of the records has them,
+// with the lock that guards both.
+type watchers struct {
+	mu     *sync.Mutex
+	record func(job.ID) (job.Record, bool) // called with mu held
+	stop   <-chan struct{}                 // closed when the owner closes
+
+	all map[*watcher]bool
+}
+
+func newWatchers(mu *sync.Mutex, stop <-chan struct{}, record func(job.ID) (job.Record, bool)) *watchers {
+	return &watchers{mu: mu, record: record, stop: stop, all: map[*watcher]bool{}}
+}
+
 // watcher remembers which jobs have changed since they were last delivered.
 // What it holds is bounded by the number of jobs.
 type watcher struct {
-	queue  *Memory
-	id     job.ID   // empty: all jobs
-	dirty  []*entry // in order of their first change; guarded by queue.mu
+	of     *watchers
+	id     job.ID // empty: all jobs
+	dirty  []job.ID
+	marked map[job.ID]bool // what is in dirty
 	signal chan struct{}
 }
 
-// Watch implements Queue.
-func (q *Memory) Watch(_ context.Context, id job.ID) (Watcher, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	w := &watcher{queue: q, id: id, signal: make(chan struct{}, 1)}
+// add makes a watcher of one job, or of all if id is empty. The owner holds mu.
+func (w *watchers) add(id job.ID) *watcher {
+	one := &watcher{of: w, id: id, marked: map[job.ID]bool{}, signal: make(chan struct{}, 1)}
 	if id != "" {
-		e, ok := q.jobs[id]
-		if !ok {
-			return nil, ErrNotFound
-		}
-		w.mark(e)
+		one.mark(id)
 	}
-	q.watchers[w] = true
-	return w, nil
+	w.all[one] = true
+	return one
 }
 
-// changed tells the watchers of a job.
-func (q *Memory) changed(e *entry) {
-	for w := range q.watchers {
-		if w.id == "" || w.id == e.record.ID {
-			w.mark(e)
+// changed tells the watchers of a job. The owner holds mu.
+func (w *watchers) changed(id job.ID) {
+	for one := range w.all {
+		if one.id == "" || one.id == id {
+			one.mark(id)
 		}
 	}
 }
 
-func (w *watcher) mark(e *entry) {
-	if !slices.Contains(w.dirty, e) {
-		w.dirty = append(w.dirty, e)
+func (w *watcher) mark(id job.ID) {
+	if !w.marked[id] {
+		w.marked[id] = true
+		w.dirty = append(w.dirty, id)
 	}
 	select {
 	case w.signal <- struct{}{}:
@@ -59,7 +69,7 @@ func (w *watcher) Next(ctx context.Context) (job.Record, error) {
 		}
 		select {
 		case <-w.signal:
-		case <-w.queue.stop:
+		case <-w.of.stop:
 			return job.Record{}, ErrClosed
 		case <-ctx.Done():
 			return job.Record{}, ctx.Err()
@@ -67,20 +77,25 @@ func (w *watcher) Next(ctx context.Context) (job.Record, error) {
 	}
 }
 
+// take returns the record that has waited longest; one that is gone by now
+// has nothing more to say.
 func (w *watcher) take() (job.Record, bool) {
-	w.queue.mu.Lock()
-	defer w.queue.mu.Unlock()
-	if len(w.dirty) == 0 {
-		return job.Record{}, false
+	w.of.mu.Lock()
+	defer w.of.mu.Unlock()
+	for len(w.dirty) > 0 {
+		id := w.dirty[0]
+		w.dirty = w.dirty[1:]
+		delete(w.marked, id)
+		if r, ok := w.of.record(id); ok {
+			return r, true
+		}
 	}
-	e := w.dirty[0]
-	w.dirty = w.dirty[1:]
-	return e.record, true
+	return job.Record{}, false
 }
 
 // Close implements Watcher.
 func (w *watcher) Close() {
-	w.queue.mu.Lock()
-	defer w.queue.mu.Unlock()
-	delete(w.queue.watchers, w)
+	w.of.mu.Lock()
+	defer w.of.mu.Unlock()
+	delete(w.of.all, w)
 }

@@ -2,41 +2,53 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
-	"os"
-	"path/filepath"
+	"log/slog"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"waggle/internal/bus"
 	"waggle/internal/job"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t *testing.T, root string) *Folder {
+// connect starts a server in this process on a folder.
+func connect(t *testing.T, dir string) *bus.Bus {
 	t.Helper()
-	f, err := Open(root, time.Hour)
+	b, err := bus.Open(bus.Options{Dir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
-	return f
+	t.Cleanup(func() { b.Close() })
+	return b
 }
 
-func put(t *testing.T, s Store, id job.ID, index int, data string) {
+func open(t *testing.T, b *bus.Bus, o Options) *Objects {
 	t.Helper()
-	if err := s.Put(t.Context(), id, index, []byte(data)); err != nil {
+	s, err := Open(t.Context(), b.JetStream, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func put(t *testing.T, s Store, id job.ID, index int, data []byte) {
+	t.Helper()
+	if err := s.Put(t.Context(), id, index, data); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func want(t *testing.T, s Store, id job.ID, index int, data string) {
+func want(t *testing.T, s Store, id job.ID, index int, data []byte) {
 	t.Helper()
 	got, err := s.Get(t.Context(), id, index)
-	if err != nil || !bytes.Equal(got, []byte(data)) {
-		t.Errorf("%s/%d: got %q, %v, want %q", id, index, got, err, data)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%s/%d: got %d bytes, %v, want %d", id, index, len(got), err, len(data))
 	}
 }
 
@@ -47,35 +59,48 @@ func absent(t *testing.T, s Store, id job.ID, index int) {
 	}
 }
 
-func TestFolder(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "data", "pictures")
-	s := open(t, root)
-	put(t, s, "a", 0, "first")
-	put(t, s, "a", 1, "second")
-	put(t, s, "b", 0, "other")
-	put(t, s, "a", 0, "replaced")
-	again := open(t, root)
-	want(t, again, "a", 0, "replaced")
-	want(t, again, "a", 1, "second")
+// picture is n bytes that differ from those of other seeds.
+func picture(seed byte, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = seed + byte(i*7>>3)
+	}
+	return b
+}
+
+// TestPictures: what is put is there, after a restart too.
+func TestPictures(t *testing.T) {
+	dir := t.TempDir()
+	b := connect(t, dir)
+	s := open(t, b, Options{})
+	large := picture(3, 3_000_000) // many parts
+	put(t, s, "a", 0, picture(1, 10))
+	put(t, s, "a", 1, picture(2, 100))
+	put(t, s, "b", 0, large)
+	put(t, s, "a", 0, picture(9, 20))
+	s.Close()
+	b.Close()
+
+	s = open(t, connect(t, dir), Options{})
+	want(t, s, "a", 0, picture(9, 20))
+	want(t, s, "a", 1, picture(2, 100))
+	want(t, s, "b", 0, large)
 	absent(t, s, "a", 2)
-	if err := s.Remove(t.Context(), "a"); err != nil {
-		t.Error(err)
+	for range 2 { // removing nothing is no error
+		if err := s.Remove(t.Context(), "a"); err != nil {
+			t.Error(err)
+		}
 	}
-	absent(t, again, "a", 1)
-	want(t, again, "b", 0, "other")
-	if left, _ := filepath.Glob(filepath.Join(root, "*", ".part-*")); len(left) != 0 {
-		t.Errorf("parts left behind: %v", left)
-	}
+	absent(t, s, "a", 0)
+	absent(t, s, "a", 1)
+	want(t, s, "b", 0, large)
+	put(t, s, "a", 0, picture(4, 30))
+	want(t, s, "a", 0, picture(4, 30))
 }
 
 func TestHostileNames(t *testing.T) {
-	outside := filepath.Join(t.TempDir(), "x")
-	root := filepath.Join(outside, "pictures")
-	s := open(t, root)
-	if err := os.WriteFile(filepath.Join(outside, "0.png"), []byte("secret"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range []job.ID{"..", "", ".", "a/../..", "/etc"} {
+	s := open(t, connect(t, t.TempDir()), Options{})
+	for _, id := range []job.ID{"..", "", ".", "a/../..", "a.b", ">", "*"} {
 		absent(t, s, id, 0)
 		if err := s.Put(t.Context(), id, 0, nil); err == nil {
 			t.Errorf("stored under %q", id)
@@ -85,45 +110,56 @@ func TestHostileNames(t *testing.T) {
 		}
 	}
 	absent(t, s, "a", -1)
-	if _, err := os.Stat(filepath.Join(outside, "0.png")); err != nil {
-		t.Errorf("a file outside the store is gone: %v", err)
-	}
 }
 
 func TestWriteFails(t *testing.T) {
-	root := t.TempDir()
-	s := open(t, root)
-	// A file where the job's folder should be: the picture cannot be written.
-	if err := os.WriteFile(filepath.Join(root, "a"), nil, 0o600); err != nil {
+	s := open(t, connect(t, t.TempDir()), Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Put(ctx, "a", 0, picture(1, 10)); err == nil {
+		t.Error("no error for a picture that was not written")
+	}
+	absent(t, s, "a", 0)
+}
+
+// TestBytes: when all together are too large, the oldest go.
+func TestBytes(t *testing.T) {
+	s := open(t, connect(t, t.TempDir()), Options{Bytes: 100_000})
+	for i := range byte(5) {
+		put(t, s, job.NewID(), 0, picture(i, 15_000)) // 75 kB, and something for their descriptions
+	}
+	put(t, s, "new", 0, picture(9, 15_000))
+	if err := s.clear(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Put(t.Context(), "a", 0, []byte("x")); err == nil {
-		t.Error("no error for a picture that was not written")
+	if list, err := s.bucket.List(t.Context()); err != nil || len(list) != 6 {
+		t.Errorf("%d pictures, %v: all six fit", len(list), err)
+	}
+	put(t, s, "newest", 0, picture(10, 15_000))
+	if err := s.clear(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want(t, s, "new", 0, picture(9, 15_000))
+	want(t, s, "newest", 0, picture(10, 15_000))
+	list, err := s.bucket.List(t.Context())
+	if err != nil || len(list) >= 7 || len(list) < 4 {
+		t.Errorf("%d pictures, %v: want some less than seven", len(list), err)
+	}
+	if status, err := s.bucket.Status(t.Context()); err != nil || status.Size() > 100_000 {
+		t.Errorf("%d bytes, %v: more than 100,000", status.Size(), err)
 	}
 }
 
 func TestExpiry(t *testing.T) {
-	root := t.TempDir()
-	s := open(t, root)
-	put(t, s, "old", 0, "x")
-	put(t, s, "young", 0, "y")
-	past := time.Now().Add(-2 * time.Hour)
-	if err := os.Chtimes(filepath.Join(root, "old"), past, past); err != nil {
-		t.Fatal(err)
-	}
-	s.expire(time.Now())
-	absent(t, s, "old", 0)
-	want(t, s, "young", 0, "y")
-}
-
-func TestTemporary(t *testing.T) {
-	s := open(t, "")
-	put(t, s, "a", 0, "x")
-	want(t, s, "a", 0, "x")
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Stat(s.root); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the temporary folder stays: %v", err)
+	s := open(t, connect(t, t.TempDir()), Options{Expiry: 300 * time.Millisecond})
+	put(t, s, "old", 0, picture(1, 10))
+	want(t, s, "old", 0, picture(1, 10))
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := s.Get(t.Context(), "old", 0); errors.Is(err, ErrNotFound) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("an old picture is still there")
+		}
 	}
 }

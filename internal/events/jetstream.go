@@ -1,0 +1,375 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"waggle/internal/job"
+)
+
+const (
+	streamName      = "waggle-events"
+	eventSubjects   = "waggle.events."
+	previewSubjects = "waggle.previews."
+
+	// recentKept is how many of a job's newest events are kept in memory for
+	// readers that follow it; others are read from the stream.
+	recentKept = 16
+	// previewFor is how long the last preview of an ended job is kept.
+	previewFor = 10 * time.Minute
+	// conflictsLimit bounds how often an event is numbered anew because
+	// another process wrote one of the same job.
+	conflictsLimit = 8
+)
+
+// Options bound what a JetStream keeps. Zero values mean the defaults.
+type Options struct {
+	Expiry   time.Duration // how long the events of an ended job are kept; default 24 h
+	Replicas int           // on how many servers of a cluster; default 1
+	Log      *slog.Logger  // default: none
+}
+
+// JetStream is a Log on NATS JetStream: one stream with a subject for each
+// job. An event carries its number; it is written only if the event before it
+// is still the job's last, so that numbers have no gaps and nothing is said
+// twice, whoever writes. Previews are messages that nobody keeps but the
+// memory of those who listen.
+//
+// Readers of a live job are served from memory, which one consumer a process
+// fills; what lies further back is read from the stream, message by message.
+type JetStream struct {
+	options Options
+	js      jetstream.JetStream
+	stream  jetstream.Stream
+	tail    jetstream.ConsumeContext
+	shown   *nats.Subscription
+
+	stop chan struct{} // closed by Close
+	once sync.Once
+	work sync.WaitGroup
+
+	mu   sync.Mutex
+	jobs map[job.ID]*tailOf
+}
+
+// tailOf is the newest part of one job's stream.
+type tailOf struct {
+	loaded   bool // last is known, even if there is none
+	last     placed
+	recent   []placed // the newest events, ending with last
+	previews []job.Preview
+	newest   uint64        // number of the newest preview event in recent
+	changed  chan struct{} // closed and replaced at every change
+	touched  time.Time
+}
+
+// placed is an event with its place in the stream of all jobs.
+type placed struct {
+	job.Event
+	sequence uint64
+}
+
+// stored is an event's form in the stream; on the wire its number is elsewhere.
+type stored struct {
+	Number uint64 `json:"number"`
+	job.Event
+}
+
+var _ Log = (*JetStream)(nil)
+
+// Open makes the stream if it is not there and begins to listen. Close the log
+// before the connection.
+func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, error) {
+	if o.Expiry == 0 {
+		o.Expiry = 24 * time.Hour
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &JetStream{options: o, js: js, stop: make(chan struct{}), jobs: map[job.ID]*tailOf{}}
+	if err := l.open(ctx); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("open event log: %w", err)
+	}
+	l.work.Go(l.sweep)
+	return l, nil
+}
+
+func (l *JetStream) open(ctx context.Context) (err error) {
+	replicas := max(l.options.Replicas, 1)
+	l.stream, err = l.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: streamName, Subjects: []string{eventSubjects + "*"}, MaxAge: abandoned * l.options.Expiry, Replicas: replicas,
+		AllowDirect: replicas == 1, // a copy may be behind: events would seem to be gone
+	})
+	if err != nil {
+		return err
+	}
+	c, err := l.js.OrderedConsumer(ctx, streamName, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy})
+	if err != nil {
+		return err
+	}
+	if l.tail, err = c.Consume(l.hear); err != nil {
+		return err
+	}
+	l.shown, err = l.js.Conn().Subscribe(previewSubjects+"*", l.see)
+	return err
+}
+
+// Close implements Log.
+func (l *JetStream) Close() error {
+	l.once.Do(func() {
+		l.mu.Lock()
+		close(l.stop)
+		l.mu.Unlock()
+		if l.tail != nil {
+			l.tail.Stop()
+			<-l.tail.Closed()
+		}
+		if l.shown != nil {
+			_ = l.shown.Unsubscribe() // the connection may be closed already
+		}
+	})
+	l.work.Wait()
+	return nil
+}
+
+func (l *JetStream) closed() bool {
+	select {
+	case <-l.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func subject(id job.ID) string { return eventSubjects + string(id) }
+
+// tailOf returns what is known of a job, made when first asked for. The caller holds mu.
+func (l *JetStream) tailOf(id job.ID) *tailOf {
+	t, ok := l.jobs[id]
+	if !ok {
+		t = &tailOf{changed: make(chan struct{}), touched: time.Now()}
+		l.jobs[id] = t
+	}
+	return t
+}
+
+func (t *tailOf) wake() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+func (t *tailOf) ended() bool { return t.last.Number > 0 && t.last.Final() }
+
+// take adds an event that follows the last, or one that is newer with what
+// lies between left to the stream. The caller holds mu.
+func (t *tailOf) take(p placed, at time.Time) {
+	if t.loaded && p.Number <= t.last.Number {
+		return
+	}
+	if p.Number != t.last.Number+1 {
+		t.recent = nil
+	}
+	t.recent = append(t.recent, p)
+	if drop := len(t.recent) - recentKept; drop > 0 {
+		t.recent = append([]placed(nil), t.recent[drop:]...)
+	}
+	t.last, t.loaded, t.touched = p, true, at
+	if p.Type == job.PreviewEvent {
+		t.newest = p.Number
+	}
+	t.wake()
+}
+
+// hear takes in an event as the stream delivers it.
+func (l *JetStream) hear(m jetstream.Msg) {
+	about, err := m.Metadata()
+	if err != nil {
+		return
+	}
+	id := job.ID(strings.TrimPrefix(m.Subject(), eventSubjects))
+	p, err := decode(id, m.Data(), about.Sequence.Stream)
+	if err != nil {
+		l.options.Log.Warn("an event is left out", "error", err)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tailOf(id).take(p, about.Timestamp)
+}
+
+func decode(id job.ID, data []byte, sequence uint64) (placed, error) {
+	var s stored
+	if err := json.Unmarshal(data, &s); err != nil {
+		return placed{}, fmt.Errorf("read event of %s: %w", id, err)
+	}
+	s.Event.Number = s.Number
+	return placed{s.Event, sequence}, nil
+}
+
+// last returns a job's newest event, from the stream if it is not known. Its
+// number is 0 if there is none.
+func (l *JetStream) last(ctx context.Context, id job.ID) (placed, error) {
+	l.mu.Lock()
+	t := l.tailOf(id)
+	p, loaded := t.last, t.loaded
+	l.mu.Unlock()
+	if loaded {
+		return p, nil
+	}
+	return l.reload(ctx, id)
+}
+
+// reload reads a job's newest event from the stream.
+func (l *JetStream) reload(ctx context.Context, id job.ID) (placed, error) {
+	m, err := l.stream.GetLastMsgForSubject(ctx, subject(id))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.tailOf(id)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		t.loaded = true
+		return t.last, nil
+	}
+	if err != nil {
+		return placed{}, l.failure("read the last event of", id, err)
+	}
+	p, err := decode(id, m.Data, m.Sequence)
+	if err != nil {
+		return placed{}, err
+	}
+	t.take(p, m.Time)
+	return t.last, nil
+}
+
+// failure explains an error; after Close it is ErrClosed.
+func (l *JetStream) failure(what string, id job.ID, err error) error {
+	if l.closed() {
+		return ErrClosed
+	}
+	return fmt.Errorf("%s %s: %w", what, id, err)
+}
+
+// Publish implements Log.
+func (l *JetStream) Publish(ctx context.Context, id job.ID, e job.Event) error {
+	if l.closed() {
+		return ErrClosed
+	}
+	last, err := l.last(ctx, id)
+	for range conflictsLimit {
+		if err != nil {
+			return err
+		}
+		if last.Number > 0 && last.Final() || !e.Final() && e.Step <= last.Step {
+			return nil
+		}
+		e.Number = last.Number + 1
+		var conflict bool
+		if conflict, err = l.append(ctx, id, e, last.sequence); !conflict {
+			return err
+		}
+		last, err = l.reload(ctx, id)
+	}
+	return fmt.Errorf("publish an event of %s: others write all the time", id)
+}
+
+// append writes an event behind the one at a place in the stream; conflict if
+// that is not the job's last.
+func (l *JetStream) append(ctx context.Context, id job.ID, e job.Event, after uint64) (conflict bool, err error) {
+	data, err := json.Marshal(stored{e.Number, e})
+	if err != nil {
+		return false, err
+	}
+	ack, err := l.js.Publish(ctx, subject(id), data, jetstream.WithExpectLastSequencePerSubject(after))
+	if wrongLast(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, l.failure("publish an event of", id, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tailOf(id).take(placed{e, ack.Sequence}, time.Now())
+	return false, nil
+}
+
+func wrongLast(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) &&
+		(refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// Forget implements Log.
+func (l *JetStream) Forget(ctx context.Context, id job.ID) error {
+	if err := l.stream.Purge(ctx, jetstream.WithPurgeSubject(subject(id))); err != nil {
+		return l.failure("forget the events of", id, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.discard(id)
+	return nil
+}
+
+// discard drops what is known of a job; who waits for it looks again. The
+// caller holds mu.
+func (l *JetStream) discard(id job.ID) {
+	if t, ok := l.jobs[id]; ok {
+		delete(l.jobs, id)
+		close(t.changed)
+	}
+}
+
+// sweep drops what is old, until Close.
+func (l *JetStream) sweep() {
+	tick := time.NewTicker(min(max(l.options.Expiry/10, time.Second), settle))
+	defer tick.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	l.work.Go(func() {
+		<-l.stop
+		cancel()
+	})
+	for {
+		select {
+		case <-l.stop:
+			return
+		case now := <-tick.C:
+			l.expire(ctx, now)
+		}
+	}
+}
+
+func (l *JetStream) expire(ctx context.Context, now time.Time) {
+	for _, id := range l.old(now) {
+		if err := l.Forget(ctx, id); err != nil && ctx.Err() == nil {
+			l.options.Log.Warn("drop old events", "job", id, "error", err)
+			return
+		}
+	}
+}
+
+// old trims previews and returns the jobs whose events may go.
+func (l *JetStream) old(now time.Time) (list []job.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, t := range l.jobs {
+		idle := now.Sub(t.touched)
+		switch {
+		case idle > abandoned*l.options.Expiry, t.ended() && idle > l.options.Expiry:
+			list = append(list, id)
+		case t.ended() && idle >= previewFor:
+			t.previews, t.recent = nil, nil
+		case t.ended() && idle >= settle:
+			t.previews = newest(t.previews, 1)
+		}
+	}
+	return list
+}

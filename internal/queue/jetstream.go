@@ -1,0 +1,429 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"waggle/internal/job"
+)
+
+const (
+	jobStream    = "waggle-jobs"
+	recordBucket = "waggle-records"
+	inputBucket  = "waggle-inputs"
+	nodeBucket   = "waggle-nodes"
+	idHeader     = "Waggle-Job"
+
+	// ackWait is how long a node may be silent before its job goes to another;
+	// renewEvery is how often one that lives speaks.
+	ackWait    = 30 * time.Second
+	renewEvery = 10 * time.Second
+	// laneIdle is when the consumer of a lane that nobody asks is removed. The
+	// server waits for messages that are out.
+	laneIdle = 10 * time.Minute
+	// markerTTL is how long the mark of a removed record stays.
+	markerTTL = 10 * time.Minute
+)
+
+// JetStream is a Queue on NATS JetStream:
+//
+//	stream waggle-jobs      one message for each job that has not ended
+//	bucket waggle-records   the jobs' records; every change checks the revision
+//	bucket waggle-inputs    pictures sent with jobs that have not ended
+//	bucket waggle-nodes     the nodes, with a time to live
+//
+// A message says only that there is work; the record says what became of it.
+// The message is written first, so that a job is in line or was refused before
+// it is known; whoever finds a message that its record does not name drops it.
+type JetStream struct {
+	options Options
+	js      jetstream.JetStream
+	jobs    jetstream.Stream
+	records jetstream.KeyValue
+	inputs  jetstream.ObjectStore
+	index   *index
+	nodes   *nodes
+	watch   jetstream.KeyWatcher
+
+	stop chan struct{}  // closed by Close
+	once sync.Once      // guards stop
+	work sync.WaitGroup // what goes on in the background
+
+	mu        sync.Mutex
+	consumers map[lane]jetstream.Consumer
+	leases    map[job.ID]*held
+	reclaimed map[string]bool // nodes whose jobs of an earlier life are back
+}
+
+var _ Queue = (*JetStream)(nil)
+
+// Open makes the streams and buckets that are not there yet, reads all records
+// and mends what a crash may have left half done. Close it before the connection.
+func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, error) {
+	q := &JetStream{
+		options: o.withDefaults(), js: js, stop: make(chan struct{}),
+		consumers: map[lane]jetstream.Consumer{}, leases: map[job.ID]*held{}, reclaimed: map[string]bool{},
+	}
+	q.index = newIndex(q.stop)
+	err := q.open(ctx)
+	if err == nil {
+		err = q.reconcile(ctx, time.Now())
+	}
+	if err != nil {
+		q.Close()
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	q.work.Go(q.sweep)
+	return q, nil
+}
+
+func (q *JetStream) open(ctx context.Context) (err error) {
+	replicas := max(q.options.Replicas, 1)
+	q.jobs, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: jobStream, Subjects: []string{jobSubjects + ".>"}, Retention: jetstream.WorkQueuePolicy, Replicas: replicas,
+		MaxMsgs: int64(q.options.Length), Discard: jetstream.DiscardNew,
+	})
+	if err != nil {
+		return err
+	}
+	q.records, err = q.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: recordBucket, Replicas: replicas, LimitMarkerTTL: markerTTL})
+	if err != nil {
+		return err
+	}
+	q.inputs, err = q.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: inputBucket, Replicas: replicas, MaxBytes: int64(q.options.Bytes)})
+	if err != nil {
+		return err
+	}
+	if q.nodes, err = openNodes(ctx, q.js, replicas); err != nil {
+		return err
+	}
+	q.work.Go(func() { q.nodes.run(q.stop, q.options.Log) })
+	return q.follow(ctx)
+}
+
+// follow fills the index and keeps it up to date.
+func (q *JetStream) follow(ctx context.Context) (err error) {
+	if q.watch, err = q.records.WatchAll(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	for {
+		select {
+		case e, open := <-q.watch.Updates():
+			if !open {
+				return errors.New("the watch on the records ended")
+			}
+			if e == nil { // all that there was
+				q.work.Go(q.listen)
+				return nil
+			}
+			q.heard(e)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// listen keeps the index up to date until Close.
+func (q *JetStream) listen() {
+	for {
+		select {
+		case e, open := <-q.watch.Updates():
+			if !open {
+				return
+			}
+			q.heard(e)
+		case <-q.stop:
+			return
+		}
+	}
+}
+
+// heard takes in what the watch tells.
+func (q *JetStream) heard(e jetstream.KeyValueEntry) {
+	if e == nil {
+		return
+	}
+	id := job.ID(e.Key())
+	if e.Operation() != jetstream.KeyValuePut {
+		q.index.drop(id, e.Revision())
+		return
+	}
+	q.know(decodeStored(id, e.Value(), e.Created()), e.Revision())
+}
+
+// know takes in a record, and tells its lease in this process, if there is one.
+func (q *JetStream) know(s stored, revision uint64) {
+	q.index.apply(s, revision)
+	q.mu.Lock()
+	l := q.leases[s.ID]
+	q.mu.Unlock()
+	if l != nil {
+		l.told(s, revision)
+	}
+}
+
+// Close implements Queue. Leases are left as they are: their jobs come back to
+// this node when it is there again, or to another after a while.
+func (q *JetStream) Close() error {
+	q.once.Do(func() {
+		q.mu.Lock()
+		close(q.stop)
+		q.mu.Unlock()
+		if q.watch != nil {
+			_ = q.watch.Stop() // the connection may be closed already
+		}
+	})
+	q.work.Wait()
+	return nil
+}
+
+func (q *JetStream) closed() bool {
+	select {
+	case <-q.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// Submit implements Queue.
+func (q *JetStream) Submit(ctx context.Context, r job.Request) (job.Record, error) {
+	if q.closed() {
+		return job.Record{}, ErrClosed
+	}
+	digest, err := r.Digest()
+	if err != nil {
+		return job.Record{}, fmt.Errorf("digest request: %w", err)
+	}
+	if r.ID != "" {
+		if known, err := q.same(ctx, r.ID, digest); !errors.Is(err, ErrNotFound) {
+			return known, err
+		}
+	}
+	s := stored{Record: newRecord(r, digest), Client: r.Client}
+	if err := q.putInputs(ctx, &s); err != nil {
+		return job.Record{}, err
+	}
+	return q.admit(ctx, s)
+}
+
+// same returns the job of an id, ErrConflict if its content is another.
+func (q *JetStream) same(ctx context.Context, id job.ID, digest string) (job.Record, error) {
+	it, err := q.load(ctx, id)
+	if err == nil && it.Digest != digest {
+		return job.Record{}, ErrConflict
+	}
+	return it.Record, err
+}
+
+// admit puts a job in line and then writes its record. If another submission
+// under the id was faster, its job is the one.
+func (q *JetStream) admit(ctx context.Context, s stored) (job.Record, error) {
+	err := q.announce(ctx, &s)
+	if err != nil {
+		q.dropInputs(ctx, s)
+		return job.Record{}, err
+	}
+	revision, err := q.create(ctx, s)
+	if err == nil {
+		q.know(s, revision)
+		return s.Record, nil
+	}
+	q.unannounce(ctx, s)
+	if !errors.Is(err, jetstream.ErrKeyExists) {
+		q.dropInputs(ctx, s)
+		return job.Record{}, fmt.Errorf("write record of %s: %w", s.ID, err)
+	}
+	known, err := q.same(ctx, s.ID, s.Digest)
+	if errors.Is(err, ErrConflict) {
+		q.dropInputs(ctx, s)
+	}
+	return known, err
+}
+
+func (q *JetStream) create(ctx context.Context, s stored) (uint64, error) {
+	data, err := s.encode()
+	if err != nil {
+		return 0, err
+	}
+	return q.records.Create(ctx, string(s.ID), data)
+}
+
+// announce writes the message of a job and notes its place; ErrFull if there
+// are too many. The message carries the record, should it not come to be
+// written. Its own id lets the client library try again without harm.
+func (q *JetStream) announce(ctx context.Context, s *stored) error {
+	s.Sequence = 0
+	data, err := s.encode()
+	if err != nil {
+		return err
+	}
+	m := &nats.Msg{Subject: laneOf(*s).subject(), Header: nats.Header{idHeader: {string(s.ID)}}, Data: data}
+	ack, err := q.js.PublishMsg(ctx, m, jetstream.WithMsgID(uuid.NewString()))
+	if err != nil {
+		return fmt.Errorf("put %s in line: %w", s.ID, asFull(err))
+	}
+	s.Sequence = ack.Sequence
+	return nil
+}
+
+// unannounce takes a job's message back. Should that fail, whoever meets the
+// message drops it.
+func (q *JetStream) unannounce(ctx context.Context, s stored) {
+	ctx = context.WithoutCancel(ctx)
+	if err := q.jobs.DeleteMsg(ctx, s.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		q.options.Log.Debug("delete the message of a job", "job", s.ID, "error", err)
+	}
+}
+
+// load reads a record; ErrNotFound if there is none.
+func (q *JetStream) load(ctx context.Context, id job.ID) (item, error) {
+	if !job.ValidID(string(id)) {
+		return item{}, ErrNotFound
+	}
+	e, err := q.records.Get(ctx, string(id))
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted) {
+		return item{}, ErrNotFound
+	}
+	if err != nil {
+		return item{}, fmt.Errorf("read record of %s: %w", id, err)
+	}
+	if it, ok := q.index.get(id); ok && it.revision > e.Revision() {
+		return it, nil // the server that answered is behind
+	}
+	return item{decodeStored(id, e.Value(), e.Created()), e.Revision()}, nil
+}
+
+// errChanged: somebody else wrote the record meanwhile.
+var errChanged = errors.New("queue: record has changed")
+
+// write replaces a record at a known revision, and returns the new one;
+// errChanged if it has another.
+func (q *JetStream) write(ctx context.Context, s stored, revision uint64) (uint64, error) {
+	data, err := s.encode()
+	if err != nil {
+		return 0, err
+	}
+	revision, err = q.records.Update(ctx, string(s.ID), data, revision)
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return 0, errChanged
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write record of %s: %w", s.ID, err)
+	}
+	q.know(s, revision)
+	return revision, nil
+}
+
+// change replaces a record by what f makes of it, as often as others get in
+// between. An error of f ends it.
+func (q *JetStream) change(ctx context.Context, id job.ID, f func(stored) (stored, error)) (stored, error) {
+	for {
+		it, err := q.load(ctx, id)
+		if err != nil {
+			return stored{}, err
+		}
+		s, err := f(it.stored)
+		if err != nil {
+			return stored{}, err
+		}
+		if _, err = q.write(ctx, s, it.revision); !errors.Is(err, errChanged) {
+			return s, err
+		}
+	}
+}
+
+// Cancel implements Queue.
+func (q *JetStream) Cancel(ctx context.Context, id job.ID) (job.Record, error) {
+	s, err := q.change(ctx, id, func(s stored) (stored, error) {
+		switch {
+		case s.State.Final():
+			return s, ErrNotFound
+		case s.State == job.Running:
+			s.CancelRequested = true
+			return s, nil
+		}
+		return s.ended(job.Cancelled, job.Outcome{Kind: job.CancelledByUser, Message: job.CancelMessage}), nil
+	})
+	if err != nil {
+		return job.Record{}, err
+	}
+	if s.State.Final() {
+		q.unannounce(ctx, s)
+		q.dropInputs(ctx, s)
+	}
+	return s.Record, nil
+}
+
+// Get implements Queue.
+func (q *JetStream) Get(ctx context.Context, id job.ID) (job.Record, error) {
+	it, err := q.load(ctx, id)
+	return it.Record, err
+}
+
+// List implements Queue.
+func (q *JetStream) List(_ context.Context, f Filter) ([]job.Record, error) { return q.index.list(f) }
+
+// Watch implements Queue.
+func (q *JetStream) Watch(ctx context.Context, id job.ID) (Watcher, error) {
+	if id != "" {
+		it, err := q.load(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		q.know(it.stored, it.revision)
+	}
+	q.index.mu.Lock()
+	defer q.index.mu.Unlock()
+	return q.index.watchers.add(id), nil
+}
+
+// Remove implements Queue.
+func (q *JetStream) Remove(ctx context.Context, id job.ID) error {
+	it, err := q.load(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !it.State.Final() {
+		return ErrUnfinished
+	}
+	q.unannounce(ctx, it.stored) // a cancel may have been cut off before it did
+	return q.purge(ctx, it)
+}
+
+func (q *JetStream) purge(ctx context.Context, it item) error {
+	q.index.drop(it.ID, 0)
+	if err := q.records.Purge(ctx, string(it.ID), jetstream.PurgeTTL(markerTTL)); err != nil {
+		return fmt.Errorf("remove record of %s: %w", it.ID, err)
+	}
+	return nil
+}
+
+// PutNode implements Queue.
+func (q *JetStream) PutNode(ctx context.Context, n job.Node) error {
+	if q.closed() {
+		return ErrClosed
+	}
+	return q.nodes.put(ctx, n)
+}
+
+// Nodes implements Queue.
+func (q *JetStream) Nodes(context.Context) ([]job.Node, error) {
+	return q.nodes.living(time.Now()), nil
+}
+
+// asFull turns the refusal of a stream that has reached its bounds into ErrFull.
+func asFull(err error) error {
+	var refused *jetstream.APIError
+	if errors.As(err, &refused) && (refused.Description == "maximum messages exceeded" || refused.Description == "maximum bytes exceeded") {
+		return ErrFull
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"waggle/internal/job"
+)
+
+const (
+	// nodeTTL is how long a node that is silent counts as living; nodeEvery is
+	// how often one that lives writes its record again.
+	nodeTTL   = 30 * time.Second
+	nodeEvery = 10 * time.Second
+)
+
+// nodes are the records of all nodes: those of this process, which it keeps
+// alive, and those of others, as it heard of them.
+type nodes struct {
+	bucket jetstream.KeyValue
+	watch  jetstream.KeyWatcher
+
+	mu    sync.Mutex
+	own   map[string]job.Node
+	heard map[string]heardNode
+}
+
+type heardNode struct {
+	job.Node
+	at time.Time
+}
+
+func openNodes(ctx context.Context, js jetstream.JetStream, replicas int) (*nodes, error) {
+	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: nodeBucket, TTL: nodeTTL, Replicas: replicas, Storage: jetstream.MemoryStorage,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n := &nodes{bucket: bucket, own: map[string]job.Node{}, heard: map[string]heardNode{}}
+	if n.watch, err = bucket.WatchAll(context.WithoutCancel(ctx)); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// run listens to others and keeps this process's own records alive.
+func (n *nodes) run(stop <-chan struct{}, log *slog.Logger) {
+	defer n.watch.Stop()
+	tick := time.NewTicker(nodeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case e, open := <-n.watch.Updates():
+			if !open {
+				return
+			}
+			n.hear(e)
+		case <-tick.C:
+			n.again(log)
+		case <-stop:
+			return
+		}
+	}
+}
+
+func (n *nodes) hear(e jetstream.KeyValueEntry) {
+	if e == nil || e.Operation() != jetstream.KeyValuePut {
+		return
+	}
+	var node job.Node
+	if err := json.Unmarshal(e.Value(), &node); err != nil {
+		return // from a version that speaks otherwise
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.heard[node.ID] = heardNode{node, e.Created()}
+}
+
+// again writes the records of this process's nodes once more.
+func (n *nodes) again(log *slog.Logger) {
+	n.mu.Lock()
+	var own []job.Node
+	for _, node := range n.own {
+		own = append(own, node)
+	}
+	n.mu.Unlock()
+	for _, node := range own {
+		if err := n.write(context.Background(), node); err != nil {
+			log.Warn("write the node's record", "node", node.ID, "error", err)
+		}
+	}
+}
+
+func (n *nodes) put(ctx context.Context, node job.Node) error {
+	n.mu.Lock()
+	n.own[node.ID] = node
+	n.mu.Unlock()
+	return n.write(ctx, node)
+}
+
+func (n *nodes) write(ctx context.Context, node job.Node) error {
+	data, err := json.Marshal(node)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, nodeEvery/2)
+	defer cancel()
+	if _, err := n.bucket.Put(ctx, token(node.ID), data); err != nil {
+		return fmt.Errorf("write record of node %s: %w", node.ID, err)
+	}
+	return nil
+}
+
+// living returns this process's nodes and those heard of lately, by id.
+func (n *nodes) living(now time.Time) []job.Node {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var list []job.Node
+	for _, node := range n.own {
+		list = append(list, node)
+	}
+	for id, node := range n.heard {
+		if _, own := n.own[id]; !own && now.Sub(node.at) < nodeTTL {
+			list = append(list, node.Node)
+		}
+	}
+	slices.SortFunc(list, func(a, b job.Node) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}

@@ -1,0 +1,46 @@
+package queue
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"waggle/internal/job"
+)
+
+// Options bound what a queue keeps. Zero values mean the defaults.
+type Options struct {
+	Length   int           // jobs that may wait or run; default 1000
+	Bytes    int           // what the pictures sent with them may take; default 1 GiB
+	Finished int           // ended jobs kept; default 10,000
+	Expiry   time.Duration // how long an ended job is kept; default 24 h
+
+	// Replicas is on how many servers of a cluster all is kept; default 1.
+	Replicas int
+	// Ended is told of a job that the queue ended itself, because its
+	// attempts are used up or it cannot be read. It may be nil.
+	Ended func(context.Context, job.Record)
+	// Dropped is told of an ended job whose record has been dropped for its
+	// age or for the number of others. It may be nil.
+	Dropped func(context.Context, job.ID)
+	Log     *slog.Logger // default: none
+}
+
+func (o Options) withDefaults() Options {
+	if o.Length == 0 {
+		o.Length = 1000
+	}
+	if o.Bytes == 0 {
+		o.Bytes = 1 << 30
+	}
+	if o.Finished == 0 {
+		o.Finished = 10_000
+	}
+	if o.Expiry == 0 {
+		o.Expiry = 24 * time.Hour
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
