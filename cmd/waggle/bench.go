@@ -37,6 +37,9 @@ type result struct {
 
 // Run makes pictures and prints the quickest one's times.
 func (c *benchCommand) Run(ctx context.Context) error {
+	if c.Runs < 0 {
+		return fmt.Errorf("--runs %d: want 0 or more", c.Runs)
+	}
 	l, err := c.load()
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"waggle/gpu"
 	"waggle/internal/engine"
 	"waggle/internal/job"
 	"waggle/internal/picture"
@@ -190,6 +191,9 @@ func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i 
 	seed := *r.Seed + uint64(i)
 	img, err := l.Generate(ctx, engine.Request(r, seed), show.step)
 	show.done()
+	if errors.Is(err, gpu.ErrOutOfMemory) {
+		err = fmt.Errorf("%w; ask for a smaller picture with --size", err)
+	}
 	if err != nil {
 		return err
 	}

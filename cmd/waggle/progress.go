@@ -17,12 +17,11 @@ import (
 
 // progress tells how far a picture is: a bar on a terminal, lines elsewhere, JSON for programs.
 type progress struct {
-	json  *json.Encoder // nil: for people
-	bars  *mpb.Progress // nil: lines
-	bar   *mpb.Bar
-	out   io.Writer
-	told  time.Time
-	began time.Time
+	json *json.Encoder // nil: for people
+	bars *mpb.Progress // nil: lines
+	bar  *mpb.Bar
+	out  io.Writer
+	told time.Time
 }
 
 func newProgress(asJSON bool) *progress {
