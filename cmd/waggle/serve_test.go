@@ -382,3 +382,29 @@ func TestServeData(t *testing.T) {
 	}
 	fail(t, command(t, "serve", "--port", "0", "--data", file), exitFailed, file)
 }
+
+// TestServeDiskFull: a picture that cannot be kept is an error of its job, and the server goes on.
+func TestServeDiskFull(t *testing.T) {
+	needAdapter(t)
+	disk := smallDisk(t)
+	s := startServer(t, "serve", "--port", "0", "--data", disk)
+	for range 2 {
+		id, stream := s.post(star(fields{"steps": 1}))
+		list, marker := s.follow(stream, nil)
+		last := list[len(list)-1]
+		if last.Type != "error" || !strings.Contains(last.Message, "could not be stored") || !strings.HasPrefix(marker, "[ERROR] ") {
+			t.Errorf("the stream ended in %+v, %q", last, marker)
+		}
+		if a := s.ask(http.MethodGet, "/v1/jobs/"+id+"/image", nil); a.status != http.StatusNotFound {
+			t.Errorf("GET image: %d", a.status)
+		}
+	}
+	if a := s.ask(http.MethodGet, "/ready", nil); a.status != http.StatusOK {
+		t.Errorf("GET /ready: %d %s", a.status, a.body)
+	}
+	for _, name := range entries(t, disk+"/pictures") {
+		if strings.Contains(name, "part") {
+			t.Errorf("left %s", name)
+		}
+	}
+}
