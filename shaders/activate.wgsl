@@ -2,7 +2,7 @@
 //
 //   x [rows,C] or [rows,2C] f32    y [rows,C] f32, into a buffer or an image
 //
-// Dispatch (⌈C/(4·16)⌉, ⌈rows/16⌉, 1). Source of GEGLU: Shazeer 2020, arXiv:2002.05202.
+// Dispatch (⌈C/(4·16)⌉, ⌈rows/8⌉, 1). Source of GEGLU: Shazeer 2020, arXiv:2002.05202.
 const TO_IMAGE: bool = false;
 const GATED: bool = false;
 const ACTIVATION: u32 = 2u; // 1 SiLU, 2 GELU, 3 quick GELU
@@ -31,9 +31,10 @@ fn activate(a: vec4<f32>) -> vec4<f32> {
   return a;
 }
 
-@compute @workgroup_size(16, 16)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= p.texels || id.y >= p.rows) { return; }
+@compute @workgroup_size(16, 8)
+fn main(@builtin(global_invocation_id) global: vec3<u32>) {
+  // Invocations past the end repeat the last place: a branch would make the store slow on software adapters.
+  let id = min(global.xy, vec2<u32>(p.texels, p.rows) - 1u);
   let at = id.y * p.texels + id.x;
   var a: vec4<f32>;
   if (GATED) {

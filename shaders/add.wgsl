@@ -2,7 +2,7 @@
 //
 //   a [rows,C] f32    b [_,C] f32    y [rows,C] f32
 //
-// Row r of a meets row ((r + firstRow) / each) % period of b. Dispatch (⌈C/(4·16)⌉, ⌈rows/16⌉, 1).
+// Row r of a meets row ((r + firstRow) / each) % period of b. Dispatch (⌈C/(4·16)⌉, ⌈rows/8⌉, 1).
 struct Params {
   rows: u32,
   texels: u32, // ⌈C/4⌉
@@ -18,9 +18,10 @@ struct Params {
 
 fn divide(n: u32, d: u32) -> u32 { return u32((f32(n) + 0.5) / f32(d)); }
 
-@compute @workgroup_size(16, 16)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= p.texels || id.y >= p.rows) { return; }
+@compute @workgroup_size(16, 8)
+fn main(@builtin(global_invocation_id) global: vec3<u32>) {
+  // Invocations past the end repeat the last place: a branch would make the store slow on software adapters.
+  let id = min(global.xy, vec2<u32>(p.texels, p.rows) - 1u);
   let at = id.y * p.texels + id.x;
   let q = divide(id.y + p.firstRow, p.each);
   let row = q - divide(q, p.period) * p.period;

@@ -2,7 +2,7 @@
 //
 //   x [rows,C] f32    f [N,2,C] f32 factors and summands    y [rows,C] f32, into a buffer or an image
 //
-// Dispatch (⌈C/(4·16)⌉, ⌈rows/16⌉, 1).
+// Dispatch (⌈C/(4·16)⌉, ⌈rows/8⌉, 1).
 const TO_IMAGE: bool = false;
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU
 
@@ -19,9 +19,10 @@ struct Params {
 @group(0) @binding(3) var image: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(4) var<uniform> p: Params;
 
-@compute @workgroup_size(16, 16)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= p.texels || id.y >= p.rows) { return; }
+@compute @workgroup_size(16, 8)
+fn main(@builtin(global_invocation_id) global: vec3<u32>) {
+  // Invocations past the end repeat the last place: a branch would make the store slow on software adapters.
+  let id = min(global.xy, vec2<u32>(p.texels, p.rows) - 1u);
   let n = u32((f32(id.y + p.firstRow) + 0.5) / f32(p.pixels));
   let at = id.y * p.texels + id.x;
   var a = x[at] * f[n * 2u * p.texels + id.x] + f[(n * 2u + 1u) * p.texels + id.x];

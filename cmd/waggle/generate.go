@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"waggle/gpu"
 	"waggle/internal/engine"
 	"waggle/internal/job"
 	"waggle/internal/picture"
@@ -83,7 +84,7 @@ func interrupted(err error, finished, count int) error {
 	if finished == 0 || !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("interrupted after %d of %d pictures (%w)", finished, count, context.Canceled)
+	return &interruptedError{fmt.Sprintf("after %d of %d pictures", finished, count)}
 }
 
 // request is the job that the flags describe, with the model's defaults where they are silent.
@@ -190,6 +191,9 @@ func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i 
 	seed := *r.Seed + uint64(i)
 	img, err := l.Generate(ctx, engine.Request(r, seed), show.step)
 	show.done()
+	if errors.Is(err, gpu.ErrOutOfMemory) {
+		err = fmt.Errorf("%w; ask for a smaller picture with --size", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -17,19 +17,18 @@ import (
 
 // progress tells how far a picture is: a bar on a terminal, lines elsewhere, JSON for programs.
 type progress struct {
-	json  *json.Encoder // nil: for people
-	bars  *mpb.Progress // nil: lines
-	bar   *mpb.Bar
-	out   io.Writer
-	told  time.Time
-	began time.Time
+	json *json.Encoder // nil: for people
+	bars *mpb.Progress // nil: lines
+	bar  *mpb.Bar
+	out  io.Writer
+	told time.Time
 }
 
 func newProgress(asJSON bool) *progress {
 	p := &progress{out: os.Stderr}
 	if asJSON {
 		p.json = json.NewEncoder(os.Stdout)
-	} else if term.IsTerminal(int(os.Stderr.Fd())) {
+	} else if _, rows, err := term.GetSize(int(os.Stderr.Fd())); err == nil && rows > 1 {
 		p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(40))
 	}
 	return p

@@ -6,7 +6,7 @@ type band struct{ first, rows, firstInput, inputRows int }
 // rowBands cuts a value into runs of rows that one binding and one dispatch can take.
 func (c *compiler) rowBands(v valueInfo) []band {
 	limits := c.runtime.limits
-	most := max(min(int(limits.Binding)/(16*v.quads()), 16*limits.Workgroups)/64*64, 64)
+	most := max(min(int(limits.Binding)/(16*v.quads()), tileRows*limits.Workgroups)/64*64, 64)
 	var bands []band
 	for first := 0; first < v.rows(); first += most {
 		n := min(most, v.rows()-first)

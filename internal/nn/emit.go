@@ -110,8 +110,11 @@ func (c *compiler) emitSlice(s *stage) {
 	c.program(s).Copy(c.buffer(c.homes[s.out].buffer), 0, c.buffer(c.homes[s.in[0].value].buffer), 0, size, size, blockSteps)
 }
 
-// tileCounts are the workgroups of the elementwise kernels: 16 × 16 vec4s each.
-func tileCounts(quads, rows int) [3]int { return [3]int{ceil(quads, 16), ceil(rows, 16), 1} }
+// tileRows is how many rows a workgroup of the elementwise kernels takes; across it has 16 vec4s.
+const tileRows = 8
+
+// tileCounts are the workgroups of the elementwise kernels.
+func tileCounts(quads, rows int) [3]int { return [3]int{ceil(quads, 16), ceil(rows, tileRows), 1} }
 
 func flag(b bool) string { return fmt.Sprint(b) }
 func u32(n int) string   { return fmt.Sprint(n, "u") }

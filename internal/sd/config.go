@@ -105,6 +105,7 @@ func (c UNetConfig) check() error {
 	l.between("out_channels", c.Out, 1, min(64, c.In))
 	l.levels("block_out_channels", c.Widths, c.Groups)
 	l.between("cross_attention_dim", c.Context, 1, maxWidth)
+	l.between("sample_size", c.SampleSize, 0, maxSide)
 	l.between("depth of the middle's transformer", c.Mid, 0, maxLayers)
 	l.between("width of the added embedding", c.Added, 0, 4*maxWidth)
 	if l.err != nil {

@@ -17,20 +17,28 @@ type LoadOptions struct {
 }
 
 // Load prepares a model for a device. The model must stay open as long as the pipeline; the device outlives both. Weights go
-// to the device when the first picture needs them.
+// to the device when the first picture needs them. A model that cannot be run is a models.ErrInvalid.
 func Load(dev *gpu.Device, m *models.Model, opts LoadOptions) (*Pipeline, error) {
 	runtime, err := nn.NewRuntime(dev, opts.Runtime)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", m.Name, err)
 	}
-	return newPipeline(onGPU{runtime, map[weights.Source]*nn.Weights{}}, m)
+	p, err := newPipeline(onGPU{runtime, map[weights.Source]*nn.Weights{}}, m)
+	if err == nil {
+		_, err = p.tokenize("")
+	}
+	if err != nil {
+		runtime.Close()
+		return nil, &models.InvalidError{Model: m.Name, Err: err}
+	}
+	return p, nil
 }
 
 // newPipeline reads a model's configuration; nothing is compiled before it is needed.
 func newPipeline(c compiler, m *models.Model) (*Pipeline, error) {
 	networks, family, err := readNetworks(m)
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", m.Name, err)
+		return nil, err
 	}
 	p := &Pipeline{
 		name: m.Name, networks: networks, family: family, compiler: c,
@@ -39,14 +47,35 @@ func newPipeline(c compiler, m *models.Model) (*Pipeline, error) {
 	for i, files := range []models.TokenizerFiles{m.Tokenizer, m.Tokenizer2}[:len(networks.text)] {
 		t, err := newTokenizer(files, networks.text[i].config)
 		if err != nil {
-			return nil, fmt.Errorf("load %s: tokenizer %d: %w", m.Name, i+1, err)
+			return nil, fmt.Errorf("tokenizer %d: %w", i+1, err)
 		}
 		p.tokenizers = append(p.tokenizers, t)
 	}
+	if err := networks.checkTensors(); err != nil {
+		return nil, err
+	}
 	if p.model, err = noiseModel(m.Scheduler, networks.unet, family); err != nil {
-		return nil, fmt.Errorf("load %s: %w", m.Name, err)
+		return nil, err
 	}
 	return p, nil
+}
+
+// checkTensors builds every network's graph, so that weights missing or of another shape are found at once and not by the
+// first picture.
+func (n Networks) checkTensors() error {
+	const side = 8 // of the latent; weights do not depend on it
+	for i, text := range n.text {
+		if err := textGraph(text, text.config.skip(0)).Err(); err != nil {
+			return fmt.Errorf("text encoder %d: %w", i+1, err)
+		}
+	}
+	if err := unetGraph(n.unet, 1, side, side, n.text[0].config.Positions).Err(); err != nil {
+		return fmt.Errorf("unet: %w", err)
+	}
+	if err := decodeGraph(n.vae, side, side).Err(); err != nil {
+		return fmt.Errorf("vae: %w", err)
+	}
+	return nil
 }
 
 // noiseModel is what scheduler_config.json says, else what is usual for the family.

@@ -42,7 +42,7 @@ func (p *Pipeline) Info() Info {
 // defaults are the family's, with the side that the model's own configuration names.
 func (p *Pipeline) defaults() Request {
 	d := p.family.defaults
-	if side := p.networks.unet.config.SampleSize * p.networks.vae.config.Factor(); side > 0 {
+	if side := p.networks.unet.config.SampleSize * p.networks.vae.config.Factor(); side >= minSide && side <= maxSide {
 		d.Width, d.Height = side, side
 	}
 	return d
