@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"internal/builtin":   nil,
 	"internal/reference": nil,
 	"internal/goldens":   nil,
+	"internal/bus":       nil,
 
 	"internal/models": {"internal/weights", "internal/builtin"},
 	"internal/nn":     {"gpu", "shaders", "internal/weights", "internal/reference"},

@@ -54,7 +54,7 @@ func serve(t *testing.T) string {
 	if text, err := exec.Command("go", "build", "-o", program, "../cmd/waggle").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, text)
 	}
-	command := exec.Command(program, "serve", "--port", "0")
+	command := exec.Command(program, "serve", "--port", "0", "--data", t.TempDir())
 	output, err := command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

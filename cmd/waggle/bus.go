@@ -41,6 +41,9 @@ func (f *busFlags) open(log *slog.Logger) (*bus.Bus, error) {
 	if errors.Is(err, bus.ErrInUse) {
 		return nil, fmt.Errorf("%w: stop that one, or give this one another folder with --data", err)
 	}
+	if errors.Is(err, bus.ErrFull) {
+		return nil, fmt.Errorf("%w: make room, or name a folder on another disk with --data", err)
+	}
 	return b, err
 }
 

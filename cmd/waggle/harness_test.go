@@ -55,7 +55,7 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, program, args...)
-	c.Dir, c.Env = t.TempDir(), cleanEnviron()
+	c.Dir, c.Env = t.TempDir(), append(cleanEnviron(), "XDG_DATA_HOME="+t.TempDir())
 	return c
 }
 

@@ -103,7 +103,7 @@ func TestDiskFull(t *testing.T) {
 		oneClearLine(t, o.err, "/dev/full", "disk is full")
 	})
 	t.Run("folder", func(t *testing.T) {
-		disk := smallDisk(t)
+		disk := smallDisk(t, "8k")
 		path := filepath.Join(disk, "out.png")
 		old := []byte("what was there before")
 		if err := os.WriteFile(path, old, 0o644); err != nil {

@@ -107,7 +107,7 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 		return err
 	}
 	w.queue, err = queue.Open(ctx, js, queue.Options{
-		Length: c.Queue, Finished: c.KeepJobs, Expiry: c.Keep, Replicas: replicas, Log: log,
+		Length: c.Queue, Finished: c.KeepJobs, Expiry: c.Keep, Room: w.bus.Room, Replicas: replicas, Log: log,
 		Ended: func(ctx context.Context, r job.Record) {
 			if last, ended := r.EndEvent(); ended {
 				warn(log, "end a job's events", r.ID, w.events.Publish(ctx, r.ID, last))

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -383,28 +385,33 @@ func TestServeData(t *testing.T) {
 	fail(t, command(t, "serve", "--port", "0", "--data", file), exitFailed, file)
 }
 
-// TestServeDiskFull: a picture that cannot be kept is an error of its job, and the server goes on.
+// TestServeDiskFull: a server does not start without room, takes no jobs while it has none, and goes on when it has again.
 func TestServeDiskFull(t *testing.T) {
 	needAdapter(t)
-	disk := smallDisk(t)
+	tiny := smallDisk(t, "8k")
+	fail(t, command(t, "serve", "--port", "0", "--data", tiny), exitFailed, tiny, "full", "--data")
+
+	disk := smallDisk(t, "64m")
 	s := startServer(t, "serve", "--port", "0", "--data", disk)
-	for range 2 {
-		id, stream := s.post(star(fields{"steps": 1}))
-		list, marker := s.follow(stream, nil)
-		last := list[len(list)-1]
-		if last.Type != "error" || !strings.Contains(last.Message, "could not be stored") || !strings.HasPrefix(marker, "[ERROR] ") {
-			t.Errorf("the stream ended in %+v, %q", last, marker)
-		}
-		if a := s.ask(http.MethodGet, "/v1/jobs/"+id+"/image", nil); a.status != http.StatusNotFound {
-			t.Errorf("GET image: %d", a.status)
-		}
+	_, stream := s.post(star(fields{"steps": 1}))
+	before := s.finished(stream)
+	if err := os.WriteFile(disk+"/filler", make([]byte, 64<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if a := s.try(star(fields{"steps": 1})); a.status != http.StatusServiceUnavailable || !bytes.Contains(a.body, []byte("disk is full")) || a.header.Get("Retry-After") == "" {
+		t.Errorf("a job for a full disk: %d %s", a.status, a.body)
 	}
 	if a := s.ask(http.MethodGet, "/ready", nil); a.status != http.StatusOK {
 		t.Errorf("GET /ready: %d %s", a.status, a.body)
 	}
-	for _, name := range entries(t, disk+"/pictures") {
-		if strings.Contains(name, "part") {
-			t.Errorf("left %s", name)
-		}
+	if again := s.finished(stream); !bytes.Equal(again, before) {
+		t.Error("on a full disk the picture made before cannot be read")
+	}
+	if err := os.Remove(disk + "/filler"); err != nil {
+		t.Fatal(err)
+	}
+	_, stream = s.post(star(fields{"steps": 1}))
+	if after := s.finished(stream); !bytes.Equal(after, before) {
+		t.Error("the picture is another when the disk has been full")
 	}
 }

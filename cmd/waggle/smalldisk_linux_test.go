@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// smallDisk mounts a disk of two pages, where the tests may.
-func smallDisk(t *testing.T) string {
+// smallDisk mounts a disk of a size ("8k", "64m"), where the tests may.
+func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8192"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Skipf("no small disk can be mounted here: %v", err)
 	}
 	t.Cleanup(func() {

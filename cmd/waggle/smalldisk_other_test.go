@@ -4,7 +4,7 @@ package main
 
 import "testing"
 
-func smallDisk(t *testing.T) string {
+func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	t.Skip("no small disk can be mounted here")
 	return ""

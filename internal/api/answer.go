@@ -30,6 +30,8 @@ func (s *Server) problemOf(err error) problem {
 		return problem{http.StatusNotFound, e.Message}
 	case errors.Is(err, queue.ErrFull):
 		return problem{http.StatusServiceUnavailable, "Failed to add request to queue: the queue is full"}
+	case errors.Is(err, queue.ErrNoRoom):
+		return problem{http.StatusServiceUnavailable, "Failed to add request to queue: the server's disk is full"}
 	case errors.Is(err, queue.ErrClosed):
 		return problem{http.StatusServiceUnavailable, "Failed to queue request: the server is stopping"}
 	case errors.Is(err, queue.ErrConflict):

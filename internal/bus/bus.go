@@ -16,21 +16,22 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrInUse: another process has the data folder open.
-var ErrInUse = errors.New("data folder is in use by another waggle process")
+// Errors a caller decides on.
+var (
+	// ErrInUse: another process has the data folder open.
+	ErrInUse = errors.New("data folder is in use by another waggle process")
+	// ErrFull: the disk of the data folder is full.
+	ErrFull = errors.New("the disk of the data folder is full")
+)
 
 const (
-	startTimeout = 30 * time.Second // for the server to read its files
-	// messageLimitBytes bounds one message: a record, a preview's latent, or a
-	// part of a picture. JetStream's clients cut larger objects themselves.
-	messageLimitBytes = 8 << 20
-	reconnectWait     = 250 * time.Millisecond
-	clusterReplicas   = 3
+	reconnectWait   = 250 * time.Millisecond
+	answerTimeout   = 5 * time.Second // for JetStream to answer
+	clusterReplicas = 3
 )
 
 // Options say where the bus is. Dir is needed for a server inside the process,
@@ -55,7 +56,7 @@ type Bus struct {
 	Replicas int
 
 	conn   *nats.Conn
-	server *server.Server // nil for a cluster
+	inside *inside // nil for a cluster
 	lock   *flock.Flock
 }
 
@@ -72,7 +73,7 @@ func Open(o Options) (*Bus, error) {
 		err = b.embed(o)
 	}
 	if err == nil {
-		b.JetStream, err = jetstream.New(b.conn, jetstream.WithDefaultTimeout(10*time.Second))
+		b.JetStream, err = jetstream.New(b.conn, jetstream.WithDefaultTimeout(answerTimeout))
 	}
 	if err != nil {
 		b.Close()
@@ -137,26 +138,15 @@ func (o Options) client() []nats.Option {
 }
 
 // embed starts the server in this process and connects to it.
-func (b *Bus) embed(o Options) error {
+func (b *Bus) embed(o Options) (err error) {
 	if err := b.take(o.Dir); err != nil {
 		return err
 	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: "waggle", DontListen: true, NoSigs: true,
-		JetStream: true, StoreDir: filepath.Join(o.Dir, "jetstream"), SyncAlways: o.SyncAlways,
-		MaxPayload: messageLimitBytes, DisableJetStreamBanner: true,
-	})
-	if err != nil {
-		return fmt.Errorf("queue in %s: %w", o.Dir, err)
+	if b.inside, err = start(o); err != nil {
+		return err
 	}
-	b.server, b.Replicas = s, 1
-	report := &reporter{log: o.Log}
-	s.SetLoggerV2(report, false, false, false)
-	s.Start()
-	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
-		return fmt.Errorf("the queue in %s did not start: %s", o.Dir, report.reason())
-	}
-	if b.conn, err = nats.Connect("", append(o.client(), nats.InProcessServer(s))...); err != nil {
+	b.Replicas = 1
+	if b.conn, err = nats.Connect("", append(o.client(), nats.InProcessServer(b.inside))...); err != nil {
 		return fmt.Errorf("connect to the queue in this process: %w", err)
 	}
 	return nil
@@ -183,14 +173,22 @@ func (b *Bus) take(dir string) error {
 	return nil
 }
 
+// Room is nil while there is room to write, ErrFull, wrapped, while there is not.
+// A cluster is asked nothing: it answers for itself.
+func (b *Bus) Room() error {
+	if b.inside == nil {
+		return nil
+	}
+	return b.inside.room()
+}
+
 // Close disconnects, and ends the server if it is ours.
 func (b *Bus) Close() error {
 	if b.conn != nil {
 		b.conn.Close()
 	}
-	if b.server != nil {
-		b.server.Shutdown()
-		b.server.WaitForShutdown()
+	if b.inside != nil {
+		b.inside.close()
 	}
 	if b.lock != nil {
 		return b.lock.Unlock()

@@ -207,6 +207,11 @@ func (q *JetStream) Submit(ctx context.Context, r job.Request) (job.Record, erro
 			return known, err
 		}
 	}
+	if q.options.Room != nil {
+		if err := q.options.Room(); err != nil {
+			return job.Record{}, fmt.Errorf("%w: %w", ErrNoRoom, err)
+		}
+	}
 	s := stored{Record: newRecord(r, digest), Client: r.Client}
 	if err := q.putInputs(ctx, &s); err != nil {
 		return job.Record{}, err

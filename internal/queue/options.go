@@ -15,6 +15,9 @@ type Options struct {
 	Finished int           // ended jobs kept; default 10,000
 	Expiry   time.Duration // how long an ended job is kept; default 24 h
 
+	// Room returns an error while no more can be written; then nothing is
+	// taken in. It may be nil.
+	Room func() error
 	// Replicas is on how many servers of a cluster all is kept; default 1.
 	Replicas int
 	// Ended is told of a job that the queue ended itself, because its

@@ -1,10 +1,9 @@
 // Package queue keeps jobs and their records from submission to expiry, and
 // hands each to one node at a time.
 //
-// Queue is the interface everybody uses; Memory keeps it in this process. A
-// job belongs to the queue and not to a connection: it waits, runs and stays
-// readable whoever listens. What the interface promises is chosen so that a
-// replicated stream with a key-value bucket for the records can keep it:
+// Queue is the interface everybody uses; JetStream keeps it on NATS, in this
+// process or in a cluster, and Memory in fake time for tests. A job belongs to the queue and not to a connection: it waits, runs and stays
+// readable whoever listens:
 //
 //   - a submission under an id is idempotent (same content, same job);
 //   - a job that was taken is leased; the lease lasts until Finish or HandBack
@@ -26,6 +25,8 @@ var (
 	ErrNotFound = errors.New("queue: job not found")
 	// ErrFull: the queue takes no more jobs now; try again later.
 	ErrFull = errors.New("queue: full")
+	// ErrNoRoom: there is no room to keep the job.
+	ErrNoRoom = errors.New("queue: no room to keep the job")
 	// ErrConflict: the id belongs to a job with other content.
 	ErrConflict = errors.New("queue: id is taken by another job")
 	// ErrUnfinished: only a job that has ended can be removed.
@@ -41,15 +42,16 @@ type Queue interface {
 	// Submit adds a job and returns its record. A request without an id gets
 	// one, and one without a seed gets a seed. Submitting an id again returns
 	// the job it named, or ErrConflict if the content differs; ErrFull when
-	// too much is waiting.
+	// too much is waiting, ErrNoRoom when it cannot be kept.
 	Submit(ctx context.Context, r job.Request) (job.Record, error)
-	// Next waits for a job for this consumer and leases it: the oldest of the
-	// highest priority. The job is then Running.
+	// Next waits for a job for this consumer and leases it: of the highest
+	// priority, shared out between clients, the oldest. The job is then Running.
 	Next(ctx context.Context, c Consumer) (Lease, error)
 	// Cancel ends a waiting job at once and asks a running one to stop; the
 	// record returned tells which. ErrNotFound for one unknown or ended.
 	Cancel(ctx context.Context, id job.ID) (job.Record, error)
-	// Get returns a job's record, ErrNotFound if there is none.
+	// Get returns a job's record, ErrNotFound if there is none. Pictures of the
+	// request come with the lease alone.
 	Get(ctx context.Context, id job.ID) (job.Record, error)
 	// List returns records, newest first.
 	List(ctx context.Context, f Filter) ([]job.Record, error)

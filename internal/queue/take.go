@@ -255,8 +255,9 @@ func (q *JetStream) equip(ctx context.Context, it item, m jetstream.Msg) (Lease,
 	return l, nil
 }
 
-// reclaim asks for the jobs that a node had in an earlier life of its process,
-// once: their messages come again at once.
+// reclaim asks once for the jobs that a node had in an earlier life of its
+// process, and for those that were handed back to a server that has been
+// started again since, which forgets that: their messages come at once.
 func (q *JetStream) reclaim(ctx context.Context, node string) {
 	q.mu.Lock()
 	done := q.reclaimed[node]
@@ -265,7 +266,9 @@ func (q *JetStream) reclaim(ctx context.Context, node string) {
 	if done {
 		return
 	}
-	lost := q.index.filter(func(it *item) bool { return it.State == job.Running && it.Node == node && it.Reply != "" })
+	lost := q.index.filter(func(it *item) bool {
+		return it.Reply != "" && (it.State == job.Queued || it.State == job.Running && it.Node == node)
+	})
 	for _, it := range lost {
 		if q.holds(it.ID) {
 			continue

@@ -1,0 +1,19 @@
+//go:build linux || darwin
+
+package bus
+
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+)
+
+// free is how many bytes a program of this user may still write to the disk of
+// a folder; the greatest number if that cannot be told.
+func free(dir string) uint64 {
+	var s unix.Statfs_t
+	if unix.Statfs(dir, &s) != nil {
+		return math.MaxUint64
+	}
+	return uint64(s.Bavail) * uint64(s.Bsize)
+}
