@@ -21,10 +21,6 @@ const (
 	nodeBucket   = "waggle-nodes"
 	idHeader     = "Waggle-Job"
 
-	// ackWait is how long a node may be silent before its job goes to another;
-	// renewEvery is how often one that lives speaks.
-	ackWait    = 30 * time.Second
-	renewEvery = 10 * time.Second
 	// laneIdle is when the consumer of a lane that nobody asks is removed. The
 	// server waits for messages that are out.
 	laneIdle = 10 * time.Minute

@@ -54,7 +54,7 @@ func (l *held) Cancelled() <-chan struct{} { return l.cancelled }
 
 // renew tells the server that the job's node lives.
 func (l *held) renew() {
-	tick := time.NewTicker(renewEvery)
+	tick := time.NewTicker(l.queue.options.times.renew)
 	defer tick.Stop()
 	for {
 		select {

@@ -27,7 +27,20 @@ type Options struct {
 	// age or for the number of others. It may be nil.
 	Dropped func(context.Context, job.ID)
 	Log     *slog.Logger // default: none
+
+	times times // tests make them short
 }
+
+// times are those of the traffic with the server.
+type times struct {
+	// ack is how long a node may be silent before its job goes to another;
+	// renew is how often one that lives speaks; rescue is how often lanes are
+	// asked for jobs of nodes that died.
+	ack, renew, rescue time.Duration
+}
+
+// A job of a node that died is with another within ack and rescue: 35 s.
+var usualTimes = times{ack: 30 * time.Second, renew: 10 * time.Second, rescue: 5 * time.Second}
 
 func (o Options) withDefaults() Options {
 	if o.Length == 0 {
@@ -41,6 +54,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Expiry == 0 {
 		o.Expiry = 24 * time.Hour
+	}
+	if o.times == (times{}) {
+		o.times = usualTimes
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -17,8 +17,6 @@ const (
 	// it, or another node may have taken it: ask again, ever more slowly.
 	retryFirst = 2 * time.Millisecond
 	retryLast  = time.Second
-	// rescueEvery is how often lanes are asked for jobs of nodes that died.
-	rescueEvery = 5 * time.Second
 )
 
 // Next implements Queue.
@@ -30,7 +28,7 @@ func (q *JetStream) Next(ctx context.Context, c Consumer) (Lease, error) {
 		lanes := q.index.lanes(c)
 		if !time.Now().Before(rescue) {
 			lanes = append(q.index.abandoned(c, q.holds), lanes...)
-			rescue = time.Now().Add(rescueEvery)
+			rescue = time.Now().Add(q.options.times.rescue)
 		}
 		l, err := q.takeFirst(ctx, lanes, c.Node)
 		if l != nil || err != nil {
@@ -141,7 +139,7 @@ func (q *JetStream) consumer(ctx context.Context, of lane) (jetstream.Consumer, 
 	}
 	c, err := q.jobs.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: of.consumer(), FilterSubject: of.subject(), InactiveThreshold: laneIdle,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1, MaxAckPending: -1,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.options.times.ack, MaxDeliver: -1, MaxAckPending: -1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("consumer of a lane: %w", err)
