@@ -103,7 +103,7 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 	if w.store, err = store.Open(ctx, js, store.Options{Expiry: c.Keep, Bytes: int64(c.KeepMiB) << 20, Replicas: replicas, Log: log}); err != nil {
 		return err
 	}
-	if w.events, err = events.Open(ctx, js, events.Options{Expiry: c.Keep, Replicas: replicas, Log: log}); err != nil {
+	if w.events, err = events.Open(ctx, js, events.Options{Expiry: c.Keep, Replicas: replicas, Alone: w.bus.Alone(), Log: log}); err != nil {
 		return err
 	}
 	w.queue, err = queue.Open(ctx, js, queue.Options{

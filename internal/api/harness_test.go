@@ -80,7 +80,7 @@ func (h *harness) begin(dir string) {
 	h.t.Cleanup(func() { b.Close() })
 	h.queue, err = queue.Open(h.t.Context(), b.JetStream, queue.Options{Length: 50, Log: log})
 	if err == nil {
-		h.events, err = events.Open(h.t.Context(), b.JetStream, events.Options{Log: log})
+		h.events, err = events.Open(h.t.Context(), b.JetStream, events.Options{Alone: b.Alone(), Log: log})
 	}
 	if err == nil {
 		h.store, err = store.Open(h.t.Context(), b.JetStream, store.Options{Log: log})

@@ -173,6 +173,9 @@ func (b *Bus) take(dir string) error {
 	return nil
 }
 
+// Alone reports whether this process is the only one connected.
+func (b *Bus) Alone() bool { return b.inside != nil }
+
 // Room is nil while there is room to write, ErrFull, wrapped, while there is not.
 // A cluster is asked nothing: it answers for itself.
 func (b *Bus) Room() error {

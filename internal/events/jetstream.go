@@ -35,7 +35,10 @@ const (
 type Options struct {
 	Expiry   time.Duration // how long the events of an ended job are kept; default 24 h
 	Replicas int           // on how many servers of a cluster; default 1
-	Log      *slog.Logger  // default: none
+	// Alone says that no other process is connected, as to a server inside
+	// this one: previews need not be told.
+	Alone bool
+	Log   *slog.Logger // default: none
 }
 
 // JetStream is a Log on NATS JetStream: one stream with a subject for each
@@ -119,6 +122,9 @@ func (l *JetStream) open(ctx context.Context) (err error) {
 	}
 	if l.tail, err = c.Consume(l.hear); err != nil {
 		return err
+	}
+	if l.options.Alone {
+		return nil
 	}
 	l.shown, err = l.js.Conn().Subscribe(previewSubjects+"*", l.see)
 	return err

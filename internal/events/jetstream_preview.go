@@ -25,6 +25,9 @@ func (l *JetStream) ShowPreview(ctx context.Context, id job.ID, p job.Preview) e
 		return err
 	}
 	l.keep(id, p)
+	if l.options.Alone {
+		return nil
+	}
 	if err := l.js.Conn().Publish(previewSubjects+string(id), encodePreview(p)); err != nil {
 		return l.failure("show a preview of", id, err)
 	}

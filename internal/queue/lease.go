@@ -34,14 +34,15 @@ type held struct {
 
 // hold begins the lease of a record written at a revision.
 func (q *JetStream) hold(s stored, revision uint64, m jetstream.Msg) (*held, error) {
-	l := &held{queue: q, stored: s, revision: revision, message: m, cancelled: make(chan struct{}), renewing: make(chan struct{})}
+	until := make(chan struct{})
+	l := &held{queue: q, stored: s, revision: revision, message: m, cancelled: make(chan struct{}), renewing: until}
 	q.mu.Lock()
 	if q.closed() {
 		q.mu.Unlock()
 		return nil, ErrClosed
 	}
 	q.leases[s.ID] = l
-	q.work.Go(l.renew)
+	q.work.Go(func() { l.renew(until) })
 	q.mu.Unlock()
 	if now, ok := q.index.get(s.ID); ok { // it may have changed before it was in leases
 		l.told(now.stored, now.revision)
@@ -53,14 +54,14 @@ func (l *held) Record() job.Record         { return l.stored.Record }
 func (l *held) Cancelled() <-chan struct{} { return l.cancelled }
 
 // renew tells the server that the job's node lives.
-func (l *held) renew() {
+func (l *held) renew(until <-chan struct{}) {
 	tick := time.NewTicker(l.queue.options.times.renew)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			_ = l.message.InProgress() // the next time will do
-		case <-l.renewing:
+		case <-until:
 			return
 		case <-l.queue.stop:
 			return
