@@ -57,7 +57,6 @@ type settings struct {
 	dialect                 noise.Dialect
 	grid                    *sampler.Grid
 	rule                    sampler.Name
-	sampler                 *sampler.Sampler
 }
 
 // settle fills in the model's defaults and checks every number of a request.
@@ -153,7 +152,10 @@ func (p *Pipeline) settleSampler(s *settings) error {
 		return err
 	}
 	s.rule = name
-	s.sampler, err = s.newSampler()
+	if s.StopAt < 0 || s.StopAt > s.grid.Steps() {
+		return fmt.Errorf("stop at step %d: want 1…%d, or 0 to draw all", s.StopAt, s.grid.Steps())
+	}
+	_, err = s.newSampler()
 	return err
 }
 
