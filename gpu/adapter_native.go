@@ -43,13 +43,25 @@ func prepareSoftwareDriver() {
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL {
 		setDefault("LP_NATIVE_VECTOR_WIDTH", "512")
 	}
-	if dir, err := os.UserCacheDir(); err == nil {
-		cache := filepath.Join(dir, "waggle", "mesa-"+cmp.Or(os.Getenv("LP_NATIVE_VECTOR_WIDTH"), "256"))
-		if os.MkdirAll(cache, 0o755) == nil {
-			setDefault("MESA_SHADER_CACHE_DIR", cache)
-		}
+	if dir := shaderCache(); dir != "" {
+		setDefault("MESA_SHADER_CACHE_DIR", dir)
+	} else if os.Getenv("MESA_SHADER_CACHE_DIR") == "" {
+		setDefault("MESA_SHADER_CACHE_DISABLE", "true")
 	}
 	setDefault("XDG_RUNTIME_DIR", os.TempDir())
+}
+
+// shaderCache makes the user's cache folder for kernels of the vector width in use, or returns "".
+func shaderCache() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	dir = filepath.Join(dir, "waggle", "mesa-"+cmp.Or(os.Getenv("LP_NATIVE_VECTOR_WIDTH"), "256"))
+	if os.MkdirAll(dir, 0o755) != nil {
+		return ""
+	}
+	return dir
 }
 
 // Adapters lists what is there, in the driver's order.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,7 @@ type benchCommand struct {
 	Steps int    `default:"0" help:"Denoising steps (the model's default otherwise)."`
 	Runs  int    `default:"3" help:"Pictures to make after one to warm up; the quickest counts."`
 	JSON  bool   `name:"json" help:"Print JSON."`
+	Paced bool   `help:"After the picture to warm up, make one for every line on standard input and print its times as JSON."`
 
 	modelFlags `embed:""`
 }
@@ -28,6 +30,7 @@ type result struct {
 	Steps   int     `json:"steps"`
 	Adapter string  `json:"adapter"`
 	Step    float64 `json:"ms_per_step"`
+	StepCPU float64 `json:"cpu_ms_per_step,omitempty"`
 	Picture float64 `json:"s_per_picture"`
 	CPU     float64 `json:"cpu_s_per_picture,omitempty"`
 	Rate    float64 `json:"gflop_per_s"`
@@ -35,7 +38,7 @@ type result struct {
 	Heap    float64 `json:"heap_mb"`   // of Go, at the end
 }
 
-// Run makes pictures and prints the quickest one's times.
+// Run makes pictures and prints the quickest one's times, or those of each as it is asked for.
 func (c *benchCommand) Run(ctx context.Context) error {
 	if c.Runs < 0 {
 		return fmt.Errorf("--runs %d: want 0 or more", c.Runs)
@@ -45,55 +48,94 @@ func (c *benchCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer l.Close()
-	d := l.Info().Defaults
+	r, err := c.request(l.Info().Defaults)
+	if err != nil {
+		return err
+	}
+	if c.Paced {
+		return c.pace(ctx, l, r)
+	}
+	best, err := c.quickest(ctx, l, r)
+	if err != nil {
+		return err
+	}
+	return best.print(c.JSON)
+}
+
+// request is what every picture is made of, but for its prompt's number.
+func (c *benchCommand) request(d sd.Request) (sd.Request, error) {
 	r := sd.Request{Prompt: "a red circle on a blue background", Seed: 1, Width: d.Width, Height: d.Height, Steps: c.Steps}
 	if r.Steps == 0 {
 		r.Steps = d.Steps
 	}
-	if c.Size != "" {
-		if err := parseSize(c.Size, &r.Width, &r.Height); err != nil {
-			return err
-		}
+	if c.Size == "" {
+		return r, nil
 	}
-	best := result{Model: c.Model, Width: r.Width, Height: r.Height, Steps: r.Steps, Adapter: l.device.Adapter().Name}
-	for i := range c.Runs + 1 {
-		if err := c.measure(ctx, l, r, i > 0 || c.Runs == 0, &best); err != nil {
-			return err
-		}
-	}
-	plan, err := l.Plan(r)
-	if err != nil {
-		return err
-	}
-	best.Rate = float64(plan.Flops(r.Steps)) / best.Picture / 1e9
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	best.Device, best.Heap = float64(l.device.Peak())/1e6, float64(memory.HeapInuse)/1e6
-	return best.print(c.JSON)
+	return r, parseSize(c.Size, &r.Width, &r.Height)
 }
 
-// measure makes one picture and keeps its times if they are the best counted ones.
-func (c *benchCommand) measure(ctx context.Context, l *loaded, r sd.Request, counts bool, best *result) error {
-	var first, last time.Duration
+// quickest makes a picture to warm up and then those that count.
+func (c *benchCommand) quickest(ctx context.Context, l *loaded, r sd.Request) (best result, err error) {
+	for i := range c.Runs + 1 {
+		got, err := c.measure(ctx, l, r, i)
+		if err != nil {
+			return best, err
+		}
+		if counts := i > 0 || c.Runs == 0; counts && (best.Picture == 0 || got.Picture < best.Picture) {
+			best = got
+		}
+	}
+	return best, nil
+}
+
+// pace makes a picture to warm up and one for every line on standard input, and prints a line for each: so that a script can
+// let programs take turns without loading a model every time.
+func (c *benchCommand) pace(ctx context.Context, l *loaded, r sd.Request) error {
+	turns := bufio.NewScanner(os.Stdin)
+	for i := 0; i == 0 || turns.Scan(); i++ {
+		got, err := c.measure(ctx, l, r, i)
+		if err != nil {
+			return err
+		}
+		if err := got.print(true); err != nil {
+			return err
+		}
+	}
+	return turns.Err()
+}
+
+// measure makes the i-th picture. Each has another prompt, so that text is encoded anew as it is for people.
+func (c *benchCommand) measure(ctx context.Context, l *loaded, r sd.Request, i int) (result, error) {
+	got := result{Model: c.Model, Width: r.Width, Height: r.Height, Steps: r.Steps, Adapter: l.device.Adapter().Name}
+	if i > 0 {
+		r.Prompt = fmt.Sprintf("%s %d", r.Prompt, i)
+	}
+	var first, last, firstCPU, lastCPU time.Duration // at the ends of steps
 	began, cpu := time.Now(), cpuTime()
 	_, err := l.Generate(ctx, r, func(p sd.Progress) {
+		last, lastCPU = p.Elapsed, cpuTime()-cpu
 		if p.Step == 1 {
-			first = p.Elapsed
+			first, firstCPU = last, lastCPU
 		}
-		last = p.Elapsed
 	})
 	if err != nil {
-		return err
+		return got, err
 	}
-	seconds := time.Since(began).Seconds()
-	if counts && (best.Picture == 0 || seconds < best.Picture) {
-		best.Picture, best.CPU = seconds, (cpuTime() - cpu).Seconds()
-		best.Step = last.Seconds() * 1e3 / float64(r.Steps)
-		if r.Steps > 1 {
-			best.Step = (last - first).Seconds() * 1e3 / float64(r.Steps-1)
-		}
+	got.Picture, got.CPU = time.Since(began).Seconds(), (cpuTime() - cpu).Seconds()
+	steps := r.Steps
+	if steps > 1 { // the first one also prepares the others
+		last, lastCPU, steps = last-first, lastCPU-firstCPU, steps-1
 	}
-	return nil
+	got.Step, got.StepCPU = last.Seconds()*1e3/float64(steps), lastCPU.Seconds()*1e3/float64(steps)
+	plan, err := l.Plan(r)
+	if err != nil {
+		return got, err
+	}
+	got.Rate = float64(plan.Flops(r.Steps)) / got.Picture / 1e9
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	got.Device, got.Heap = float64(l.device.Peak())/1e6, float64(memory.HeapInuse)/1e6
+	return got, nil
 }
 
 func (r result) print(asJSON bool) error {

@@ -84,7 +84,7 @@ func interrupted(err error, finished, count int) error {
 	if finished == 0 || !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("interrupted after %d of %d pictures (%w)", finished, count, context.Canceled)
+	return &interruptedError{fmt.Sprintf("after %d of %d pictures", finished, count)}
 }
 
 // request is the job that the flags describe, with the model's defaults where they are silent.

@@ -65,12 +65,20 @@ func run(ctx context.Context, args []string) int {
 	}
 }
 
-// interruption says in words what a signal ended; a verb that has more to say than that wraps context.Canceled.
+// interruptedError is a context.Canceled that says what was done before.
+type interruptedError struct{ done string }
+
+func (e *interruptedError) Error() string { return "interrupted " + e.done }
+
+func (e *interruptedError) Unwrap() error { return context.Canceled }
+
+// interruption says in words what a signal ended.
 func interruption(err error) error {
-	if err == context.Canceled {
-		return errors.New("interrupted, nothing was written")
+	var known *interruptedError
+	if errors.As(err, &known) {
+		return known
 	}
-	return err
+	return errors.New("interrupted, nothing was written")
 }
 
 func complain(err error, code int) int {

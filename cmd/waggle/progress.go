@@ -28,7 +28,7 @@ func newProgress(asJSON bool) *progress {
 	p := &progress{out: os.Stderr}
 	if asJSON {
 		p.json = json.NewEncoder(os.Stdout)
-	} else if term.IsTerminal(int(os.Stderr.Fd())) {
+	} else if _, rows, err := term.GetSize(int(os.Stderr.Fd())); err == nil && rows > 1 {
 		p.bars = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(40))
 	}
 	return p

@@ -1,0 +1,44 @@
+# make run     a picture, then the web page        make test    what must pass before a change lands
+# make         bin/waggle                          make check   the same, on a machine known to be ready
+.PHONY: all wasm run test check bench bench-peers generate train doctor
+
+all: wasm
+	go build -trimpath -ldflags='-s -w' -o bin/waggle ./cmd/waggle
+
+# The browser's program, which bin/waggle embeds.
+wasm:
+	@scripts/wasm
+
+run:
+	@scripts/driver
+	@$(MAKE) --no-print-directory all
+	@scripts/first-picture
+	@exec bin/waggle serve $(SERVE)
+
+test:
+	@scripts/driver
+	@scripts/browser
+	@$(MAKE) --no-print-directory check
+
+check: wasm
+	@scripts/check
+
+# A whole picture, then every kernel at a shape of Stable Diffusion 1.5.
+bench: all
+	bin/waggle bench
+	go test -run '^$$' -bench Kernels ./internal/nn
+
+# The same picture by other programs: downloads them, so it is no part of the tests.
+bench-peers: all
+	@scripts/bench-peers
+
+# Go code from templ components.
+generate:
+	go tool templ generate -path web
+
+# The built-in model from nothing: about an hour and a half on two cores. TRAIN=--scale\ 0.01 tries it in a minute.
+train:
+	@scripts/train $(TRAIN)
+
+doctor: all
+	@bin/waggle doctor

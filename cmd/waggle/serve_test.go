@@ -1,0 +1,410 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"waggle/internal/builtin"
+)
+
+// TestServe is one server's life: what a client sees of it from start to end.
+func TestServe(t *testing.T) {
+	needAdapter(t)
+	s := startServer(t, "serve", "--port", "0", "--worker-id", "bee-1")
+	var health struct{ Status, Timestamp string }
+	if status := s.get("/health", &health); status != http.StatusOK || health.Status != "healthy" {
+		t.Errorf("GET /health right after the start: %d, %+v", status, health)
+	}
+	s.ready()
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T, *server)
+	}{
+		{"info", testInfo}, {"stream", testStream}, {"picture", testPicture}, {"bad requests", testRequests},
+		{"tokens while drawing", testTokens}, {"cancel", testCancel}, {"socket", testSocket}, {"memory", testMemory},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			step.run(t, &server{TB: t, url: s.url, cmd: s.cmd}) // reports to this test
+		})
+	}
+	testStop(t, s)
+}
+
+func testInfo(t *testing.T, s *server) {
+	var info struct {
+		ID      string
+		ModelID string `json:"model_id"`
+		Port    int
+		Status  string
+	}
+	if s.get("/info", &info); info.ID != "bee-1" || info.ModelID != builtin.Name || info.Status != "ready" || !strings.HasSuffix(s.url, ":"+strconv.Itoa(info.Port)) {
+		t.Errorf("GET /info at %s: %+v", s.url, info)
+	}
+	if a := s.ask(http.MethodGet, "/", nil); a.status != http.StatusOK || !bytes.Contains(a.body, []byte("<html")) {
+		t.Errorf("GET /: %d, %.100q", a.status, a.body)
+	}
+	var models struct {
+		Models []struct {
+			Name     string
+			Defaults struct{ Width, Steps int }
+		}
+	}
+	if s.get("/v1/models", &models); len(models.Models) != 1 || models.Models[0].Name != builtin.Name || models.Models[0].Defaults.Width != builtin.Side {
+		t.Errorf("GET /v1/models: %+v", models)
+	}
+}
+
+// testStream holds the stream to the protocol's cadence: a preview after the first step, after every fifth that follows it,
+// and after the last.
+func testStream(t *testing.T, s *server) {
+	_, stream := s.post(star(fields{"steps": 7}))
+	list, marker := s.follow(stream, nil)
+	var got []string
+	for _, e := range list[:max(0, len(list)-1)] {
+		got = append(got, fmt.Sprintf("%s %d/%d", e.Type, e.Step, e.Total))
+		if want := 100 * float64(e.Step) / 7; e.Percent < want-0.001 || e.Percent > want+0.001 {
+			t.Errorf("step %d is at %g percent", e.Step, e.Percent)
+		}
+		if e.Type == "preview" && (e.Format != "png" || decoded(t, e.Image).Bounds().Dx() != 128) {
+			t.Errorf("preview of step %d: format %q", e.Step, e.Format)
+		}
+	}
+	want := []string{"preview 1/7", "progress 2/7", "progress 3/7", "progress 4/7", "progress 5/7", "preview 6/7", "preview 7/7"}
+	if !slices.Equal(got, want) || marker != "[DONE]" {
+		t.Fatalf("events %q, marker %q", got, marker)
+	}
+	last := list[len(list)-1]
+	if last.Type != "complete" || last.Format != "png" || last.Seed == nil || *last.Seed != 3 || decoded(t, last.Image).Bounds().Size() != image.Pt(128, 128) {
+		t.Errorf("the last event: type %q, format %q, seed %v", last.Type, last.Format, last.Seed)
+	}
+	if again, _ := s.follow(stream, nil); len(again) != len(list) || !bytes.Equal(again[len(again)-1].Image, last.Image) {
+		t.Error("the stream read again is another one")
+	}
+}
+
+// testPicture: the picture shows what was asked for, can be fetched, and is the command line's.
+func testPicture(t *testing.T, s *server) {
+	id, stream := s.post(star(fields{"steps": 20}))
+	file := s.finished(stream)
+	scene, _ := builtin.ParsePrompt(starPrompt)
+	if verdict, err := builtin.Check(decoded(t, file), scene); err != nil || !verdict.Right() {
+		t.Errorf("the picture of %q: %v, %v", starPrompt, verdict, err)
+	}
+	fetched := s.ask(http.MethodGet, "/v1/jobs/"+id+"/image", nil)
+	if fetched.status != http.StatusOK || !bytes.Equal(fetched.body, file) || fetched.header.Get("Content-Type") != "image/png" {
+		t.Errorf("GET image: %d, %q, %d bytes", fetched.status, fetched.header.Get("Content-Type"), len(fetched.body))
+	}
+	if local := generate(t, argsOf(parametersOf(t, file))...); builtin.Difference(decoded(t, local), decoded(t, file)) != 0 {
+		t.Error("the command line makes another picture of the same parameters")
+	}
+}
+
+func testRequests(t *testing.T, s *server) {
+	for name, row := range map[string]struct {
+		change fields
+		begins string
+	}{
+		"steps 0":           {fields{"steps": 0}, "Invalid input: steps"},
+		"steps 151":         {fields{"steps": 151}, "Invalid input: steps"},
+		"steps a fraction":  {fields{"steps": 1.5}, "Failed to parse operation: "},
+		"guidance":          {fields{"guidance_scale": 20.5}, "Invalid input: guidance_scale"},
+		"width":             {fields{"width": 132}, "Invalid input: width"},
+		"height":            {fields{"height": 2056}, "Invalid input: height"},
+		"no prompt":         {fields{"prompt": nil}, "Failed to parse operation: "},
+		"empty prompt":      {fields{"prompt": ""}, "Invalid input: prompt"},
+		"1 MB prompt":       {fields{"prompt": strings.Repeat("a", 1<<20)}, "Invalid input: Prompt too long"},
+		"5000 words":        {fields{"prompt": strings.Repeat("star ", 5000)}, "Invalid input: Prompt too long"},
+		"5000 tokens":       {fields{"prompt": strings.Repeat("?!", 2500)}, "Invalid input: Prompt too long: 5000 > 1200"},
+		"long negative":     {fields{"negative_prompt": strings.Repeat("?!", 2500)}, "Invalid input: Negative prompt too long: 5000 > 1200"},
+		"unknown sampler":   {fields{"sampler": "blah"}, `Invalid input: unknown sampler "blah"; there are euler`},
+		"unknown schedule":  {fields{"schedule": "blah"}, `Invalid input: unknown schedule "blah"; there are normal`},
+		"unknown operation": {fields{"operation": "make_coffee"}, "Failed to parse operation: "},
+		"other operation":   {fields{"operation": "status"}, "Unsupported operation for SD worker: "},
+		"bad id":            {fields{"id": "../x"}, "Invalid input: id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a := s.try(star(row.change)); a.status != http.StatusBadRequest || !strings.HasPrefix(string(a.body), row.begins) {
+				t.Errorf("got %d %.200q, want 400 %q…", a.status, a.body, row.begins)
+			}
+		})
+	}
+	for _, row := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"POST", "/v1/jobs", "{not json", 400}, {"PUT", "/v1/jobs", "{}", 405}, {"GET", "/v1/nope", "", 404},
+		{"GET", "/v1/jobs/none/stream", "", 404}, {"DELETE", "/v1/jobs/none", "", 404}, {"GET", "/v1/jobs/none/image", "", 404},
+	} {
+		if a := s.ask(row.method, row.path, []byte(row.body)); a.status != row.status {
+			t.Errorf("%s %s: %d %q, want %d", row.method, row.path, a.status, a.body, row.status)
+		}
+	}
+	words := strings.Repeat("a yellow star ", 66)
+	_, stream := s.post(star(fields{"prompt": words, "steps": 2}))
+	s.finished(stream) // 200 words are not too many
+}
+
+// testTokens counts tokens from many sides while a picture is drawn.
+func testTokens(t *testing.T, s *server) {
+	_, stream := s.post(star(fields{"steps": 30}))
+	var askers sync.WaitGroup
+	for i := range 4 {
+		askers.Add(1)
+		go func() {
+			defer askers.Done()
+			for range 5 {
+				text := strings.Repeat("star ", i+1)
+				body, _ := json.Marshal(map[string]string{"model": builtin.Name, "text": text})
+				var tokens struct {
+					Count  int
+					Pieces []string
+				}
+				a := s.ask(http.MethodPost, "/v1/tokenize", body)
+				if json.Unmarshal(a.body, &tokens) != nil || a.status != http.StatusOK || tokens.Count != i+1 || tokens.Pieces[0] != "star" {
+					t.Errorf("POST /v1/tokenize %q: %d %s", text, a.status, a.body)
+				}
+			}
+		}()
+	}
+	s.finished(stream)
+	askers.Wait()
+}
+
+func testCancel(t *testing.T, s *server) {
+	id, stream := s.post(star(fields{"steps": 150}))
+	_, waiting := s.post(star(fields{"steps": 2}))
+	cancelled := 0
+	list, marker := s.follow(stream, func(e event) {
+		if e.Step == 3 {
+			if a := s.ask(http.MethodDelete, "/v1/jobs/"+id, nil); a.status != http.StatusOK || !bytes.Contains(a.body, []byte("cancelled")) {
+				t.Errorf("DELETE: %d %q", a.status, a.body)
+			}
+			cancelled = e.Step
+		}
+	})
+	last := list[len(list)-1]
+	steps := 0
+	for _, e := range list {
+		steps = max(steps, e.Step)
+	}
+	if cancelled == 0 || last.Type != "error" || marker != "[CANCELLED]" || steps == 150 {
+		t.Errorf("the cancelled job's stream ended after step %d in %+v, marker %q", steps, last, marker)
+	}
+	if a := s.ask(http.MethodDelete, "/v1/jobs/"+id, nil); a.status != http.StatusNotFound {
+		t.Errorf("DELETE of a cancelled job: %d", a.status)
+	}
+	s.finished(waiting)
+}
+
+// testSocket counts distinct latents that a client sees while a picture forms.
+func testSocket(t *testing.T, s *server) {
+	where, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+where.Host+"/v1/ws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
+	id, _ := s.post(star(fields{"steps": 20, "seed": 8}))
+	if err := conn.WriteJSON(map[string]any{"type": "subscribe", "job": id, "preview": "latent"}); err != nil {
+		t.Fatal(err)
+	}
+	latents := map[string]bool{}
+	for {
+		kind, data, err := conn.ReadMessage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kind == websocket.BinaryMessage {
+			head := 12 + (len(id)+3)/4*4
+			if payload := 2 * 4 * 16 * 16; len(data) != head+payload || data[0] != 1 || data[1] != 1 || string(data[12:12+len(id)]) != id {
+				t.Fatalf("a frame of %d bytes: % x", len(data), data[:min(12, len(data))])
+			}
+			latents[string(data[head:])] = true
+			continue
+		}
+		if bytes.Contains(data, []byte(`"complete"`)) {
+			break
+		}
+	}
+	if len(latents) < 5 {
+		t.Errorf("%d distinct latents, want 5 or more", len(latents))
+	}
+}
+
+// testMemory: an idle server holds no more than its model and the kernels' programs.
+func testMemory(t *testing.T, s *server) {
+	if runtime.GOOS != "linux" || raceDetector {
+		t.Skip("not measured here")
+	}
+	time.Sleep(time.Second) // what finished jobs leave is given back
+	status := readFile(t, fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	for text := range strings.Lines(string(status)) {
+		var kib int
+		if n, _ := fmt.Sscanf(text, "VmRSS: %d kB", &kib); n == 1 {
+			t.Logf("idle: %d MB resident", kib>>10)
+			if kib > 300<<10 {
+				t.Errorf("idle: %d MB resident, want under 300", kib>>10)
+			}
+			return
+		}
+	}
+	t.Errorf("no VmRSS in\n%s", status)
+}
+
+// testStop ends the server in mid-picture. Its port is free again at once.
+func testStop(t *testing.T, s *server) {
+	_, stream := s.post(star(fields{"steps": 150}))
+	list, marker := s.follow(stream, func(e event) {
+		if e.Step == 2 {
+			s.stop()
+		}
+	})
+	if marker != "" || list[len(list)-1].Type == "complete" || list[len(list)-1].Type == "error" {
+		t.Errorf("a job that could go on was ended: %+v, %q", list[len(list)-1].Type, marker)
+	}
+	where, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := startServer(t, "serve", "--port", where.Port())
+	if next.url != s.url {
+		t.Errorf("the next server is at %s, the first was at %s", next.url, s.url)
+	}
+}
+
+// TestServeMissingModel: a worker without its model is alive and says what it lacks.
+func TestServeMissingModel(t *testing.T) {
+	t.Parallel()
+	broken := builtinCopy(t)
+	setMember(t, broken+"/unet/config.json", "attention_head_dim", 7)
+	for name, row := range map[string]struct{ model, kind, reason string }{
+		"missing": {"tiny-shape", "model_not_found", "tiny-shapes"},
+		"damaged": {broken, "model_invalid", "attention_head_dim"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			needAdapter(t)
+			s := startServer(t, "serve", "--port", "0", "--model", row.model)
+			var state struct {
+				Ready  bool
+				Reason string
+			}
+			for state.Reason == "" || state.Reason == "model loading" {
+				if status := s.get("/ready", &state); status != http.StatusServiceUnavailable {
+					t.Fatalf("GET /ready: %d", status)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			if state.Ready || !strings.Contains(state.Reason, row.reason) || strings.Contains(state.Reason, "\n") {
+				t.Errorf("GET /ready: %+v", state)
+			}
+			if a := s.ask(http.MethodGet, "/health", nil); a.status != http.StatusOK {
+				t.Errorf("GET /health: %d", a.status)
+			}
+			id, stream := s.post(star(nil))
+			list, marker := s.follow(stream, nil)
+			if len(list) != 1 || list[0].Type != "error" || !strings.Contains(list[0].Message, row.reason) || !strings.HasPrefix(marker, "[ERROR] ") {
+				t.Errorf("the stream: %+v, %q", list, marker)
+			}
+			var record struct{ State, Kind string }
+			if s.get("/v1/jobs/"+id, &record); record.State != "failed" || record.Kind != row.kind {
+				t.Errorf("the record: %+v, want kind %s", record, row.kind)
+			}
+		})
+	}
+}
+
+// TestServeAsWorker starts the program as an orchestrator does: flags, no verb.
+func TestServeAsWorker(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--worker-id", "worker-cpu-8080", "--model", builtin.Name, "--port", "0")
+	var info struct{ ID string }
+	if s.get("/info", &info); info.ID != "worker-cpu-8080" {
+		t.Errorf("GET /info: %+v", info)
+	}
+	if runtime.GOOS == "linux" {
+		line := strings.Split(string(readFile(t, fmt.Sprintf("/proc/%d/cmdline", s.cmd.Process.Pid))), "\x00")
+		if at := slices.Index(line, "--model"); at < 0 || line[at+1] != builtin.Name {
+			t.Errorf("the command line is %q", line)
+		}
+	}
+}
+
+func TestServeToken(t *testing.T) {
+	t.Parallel()
+	byFlag := command(t, "serve", "--port", "0", "--bind", "0.0.0.0", "--token", "s3cret")
+	byVariable := command(t, "serve", "--port", "0")
+	byVariable.Env = append(byVariable.Env, "LLORCH_API_TOKEN=s3cret")
+	for _, c := range []*server{startCommand(t, byFlag), startCommand(t, byVariable)} {
+		where, err := url.Parse(c.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.url = "http://127.0.0.1:" + where.Port()
+		for _, row := range []struct {
+			token  string
+			status int
+		}{{"", 401}, {"wrong", 401}, {"s3cret", 200}} {
+			c.token = row.token
+			a := c.ask(http.MethodGet, "/v1/models", nil)
+			if a.status != row.status || row.status == 401 && !bytes.Contains(a.body, []byte(`"unauthorized"`)) {
+				t.Errorf("with token %q: %d %s, want %d", row.token, a.status, a.body, row.status)
+			}
+		}
+	}
+}
+
+// TestServeData keeps pictures in the folder named, and says what is wrong with one that cannot be.
+func TestServeData(t *testing.T) {
+	t.Parallel()
+	file := t.TempDir() + "/file"
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fail(t, command(t, "serve", "--port", "0", "--data", file), exitFailed, file)
+}
+
+// TestServeDiskFull: a picture that cannot be kept is an error of its job, and the server goes on.
+func TestServeDiskFull(t *testing.T) {
+	needAdapter(t)
+	disk := smallDisk(t)
+	s := startServer(t, "serve", "--port", "0", "--data", disk)
+	for range 2 {
+		id, stream := s.post(star(fields{"steps": 1}))
+		list, marker := s.follow(stream, nil)
+		last := list[len(list)-1]
+		if last.Type != "error" || !strings.Contains(last.Message, "could not be stored") || !strings.HasPrefix(marker, "[ERROR] ") {
+			t.Errorf("the stream ended in %+v, %q", last, marker)
+		}
+		if a := s.ask(http.MethodGet, "/v1/jobs/"+id+"/image", nil); a.status != http.StatusNotFound {
+			t.Errorf("GET image: %d", a.status)
+		}
+	}
+	if a := s.ask(http.MethodGet, "/ready", nil); a.status != http.StatusOK {
+		t.Errorf("GET /ready: %d %s", a.status, a.body)
+	}
+	for _, name := range entries(t, disk+"/pictures") {
+		if strings.Contains(name, "part") {
+			t.Errorf("left %s", name)
+		}
+	}
+}
