@@ -38,6 +38,7 @@ func (p *Pipeline) terms(s settings) ([]Term, error) {
 		{"clip skip", strconv.Itoa(s.ClipSkip)}, {"guidance", decimal(s.Guidance)}, {"seed", strconv.FormatUint(s.Seed, 10)},
 		{"width", strconv.Itoa(s.Width)}, {"height", strconv.Itoa(s.Height)}, {"steps", strconv.Itoa(s.grid.Steps())},
 		{"sampler", string(s.rule)}, {"eta", eta}, {"noise schedule", gridKey(s.grid)}, {"dialect", s.dialect.Name},
+		{"precision", precision},
 	}, nil
 }
 
