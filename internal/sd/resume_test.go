@@ -98,7 +98,7 @@ func TestResume(t *testing.T) {
 
 // TestResumeNeedsEverything: what a checkpoint holds does matter, so that the equality above says something.
 func TestResumeNeedsEverything(t *testing.T) {
-	p := tinyPipeline(t, plainGo{})
+	p := tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{}))
 	r := quick
 	r.Sampler, r.Steps = "dpmpp_3m_sde", 4
 	want := drawWithCheckpoints(t, p, r)
@@ -134,7 +134,7 @@ func wantStopped(t *testing.T, img *image.NRGBA, err error, step int) *Checkpoin
 func TestStop(t *testing.T) {
 	p, ctx := tinyPipeline(t, plainGo{}), context.Background()
 	r := quick
-	r.Sampler, r.Steps = "dpmpp_2m_sde", 4
+	r.Sampler, r.Steps, r.Guidance = "dpmpp_2m_sde", 4, 1
 	want := generate(t, p, r)
 
 	calls, again := 0, r
@@ -257,7 +257,7 @@ func TestResumeAnother(t *testing.T) {
 func TestResumeContradiction(t *testing.T) {
 	p := tinyPipeline(t, plainGo{})
 	r := quick
-	r.Sampler, r.Dialect = "dpmpp_2m", "a1111-cpu"
+	r.Sampler, r.Dialect, r.Guidance = "dpmpp_2m", "a1111-cpu", 1
 	checkpoint := drawWithCheckpoints(t, p, r).checkpoints[0]
 	for want, change := range map[string]func(c *Checkpoint){
 		"other things":         func(c *Checkpoint) { c.Terms = c.Terms[:3] },
