@@ -53,9 +53,9 @@ func copied(t *testing.T, c *Checkpoint) *Checkpoint {
 }
 
 // TestResume: with every sampler, dialect and step, another pipeline that goes on from a checkpoint draws the same bytes.
+// It has its own device on the same adapter, as another process would.
 func TestResume(t *testing.T) {
-	device := testDevice(t)
-	one, other := tinyPipeline(t, testGPU(t, device, nn.Options{})), tinyPipeline(t, testGPU(t, device, nn.Options{}))
+	one, other := tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{})), tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{}))
 	check := func(r Request, steps ...int) {
 		want := drawWithCheckpoints(t, one, r)
 		for _, step := range steps {
