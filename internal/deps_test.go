@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const module = "waggle"
@@ -81,6 +83,58 @@ func TestImports(t *testing.T) {
 			t.Errorf("the import table has a row for %s, which has no code", row)
 		}
 	}
+}
+
+// ARCHITECTURE.md shows people the table that is executed here.
+func TestTableInArchitecture(t *testing.T) {
+	page, err := os.ReadFile("../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(page), "| --- | --- |\n")
+	if !found {
+		t.Fatal("ARCHITECTURE.md has no import table")
+	}
+	want := map[string][]string{}
+	for name, may := range mayImport {
+		want[path.Base(name)] = short(may)
+	}
+	if diff := cmp.Diff(want, rowsOf(table)); diff != "" {
+		t.Errorf("the table in ARCHITECTURE.md (+) is not the one of internal/deps_test.go (-):\n%s", diff)
+	}
+}
+
+// rowsOf reads rows of the form "| a, b | c, d |".
+func rowsOf(table string) map[string][]string {
+	rows := map[string][]string{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 {
+			continue
+		}
+		may := strings.Split(strings.TrimSpace(cells[2]), ", ")
+		slices.Sort(may)
+		for name := range strings.SplitSeq(strings.TrimSpace(cells[1]), ", ") {
+			rows[name] = may
+		}
+	}
+	return rows
+}
+
+// short names packages as people do: without folders, sorted.
+func short(packages []string) []string {
+	switch {
+	case len(packages) == 0:
+		return []string{"nothing"}
+	case packages[0] == everything:
+		return []string{"everything"}
+	}
+	var names []string
+	for _, name := range packages {
+		names = append(names, path.Base(name))
+	}
+	slices.Sort(names)
+	return names
 }
 
 // rowOf finds the table's row for a package: its own or that of a folder above.
