@@ -23,10 +23,11 @@ test:
 check: wasm
 	@scripts/check
 
-# A whole picture, then every kernel at a shape of Stable Diffusion 1.5.
+# A whole picture, then every kernel of a family at shapes of Stable Diffusion 1.5. KERNELS=tiled on a GPU.
+KERNELS ?= subgroup
 bench: all
 	bin/waggle bench
-	go test -run '^$$' -bench Kernels ./internal/nn
+	go test -timeout 1h -run '^$$' -bench 'Kernels/$(KERNELS)' -benchtime 5x ./internal/nn
 
 # The same picture by other programs: downloads them, so it is no part of the tests.
 bench-peers: all

@@ -4,6 +4,7 @@ package gpu
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/oliverbestmann/webgpu/wgpu"
 )
@@ -49,7 +50,7 @@ func (d *Device) NewBuffer(label string, size uint64) (*Buffer, error) {
 		Usage: wgpu.BufferUsageStorage | wgpu.BufferUsageUniform | wgpu.BufferUsageCopySrc | wgpu.BufferUsageCopyDst,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("buffer %s of %d bytes: %w", label, size, err)
+		return nil, fmt.Errorf("buffer %s of %d bytes: %w", label, size, memoryError(err))
 	}
 	d.take(size)
 	return &Buffer{device: d, label: label, size: size, raw: raw}, nil
@@ -124,7 +125,7 @@ func (d *Device) NewImage(label string, format Format, texels int) (*Image, erro
 		im.view, err = im.raw.TryCreateView(nil)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("image %s of %d texels: %w", label, texels, err)
+		return nil, fmt.Errorf("image %s of %d texels: %w", label, texels, memoryError(err))
 	}
 	d.take(im.bytes())
 	return im, nil
@@ -158,7 +159,7 @@ func (d *Device) Write(b *Buffer, offset uint64, data []byte) error {
 	if len(data) == 0 {
 		return nil
 	}
-	return d.queue.TryWriteBuffer(b.raw, offset, data)
+	return memoryError(d.queue.TryWriteBuffer(b.raw, offset, data))
 }
 
 // WriteImage copies whole lines of texels (ImageWidth·16 bytes each) into im from line firstLine on.
@@ -173,10 +174,22 @@ func (d *Device) WriteImage(im *Image, firstLine int, data []byte) error {
 	if im.raw == nil || len(data)%lineBytes != 0 || firstLine < 0 || firstLine+lines > im.lines {
 		return fmt.Errorf("write %d bytes at line %d of image %s: it has %d lines", len(data), firstLine, im.label, im.lines)
 	}
-	return d.queue.TryWriteTexture(
+	return memoryError(d.queue.TryWriteTexture(
 		&wgpu.TexelCopyTextureInfo{Texture: im.raw, Aspect: wgpu.TextureAspectAll, Origin: wgpu.Origin3D{Y: uint32(firstLine)}}, data,
 		&wgpu.TexelCopyBufferLayout{BytesPerRow: lineBytes, RowsPerImage: uint32(lines)},
-		&wgpu.Extent3D{Width: ImageWidth, Height: uint32(lines), DepthOrArrayLayers: 1})
+		&wgpu.Extent3D{Width: ImageWidth, Height: uint32(lines), DepthOrArrayLayers: 1}))
+}
+
+// memoryError is ErrOutOfMemory for what wgpu says when the driver has no more, and err otherwise: wgpu has no kind for it.
+func memoryError(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.ToLower(err.Error())
+	if strings.Contains(text, "not enough memory left") || strings.Contains(text, "out of memory") {
+		return ErrOutOfMemory
+	}
+	return err
 }
 
 // checkRange is called with the lock held.
@@ -202,7 +215,7 @@ func (d *Device) Read(b *Buffer, offset, size uint64) ([]byte, error) {
 	}
 	stage, err := d.raw.TryCreateBuffer(&wgpu.BufferDescriptor{Label: "read", Size: size, Usage: wgpu.BufferUsageMapRead | wgpu.BufferUsageCopyDst})
 	if err != nil {
-		return nil, fmt.Errorf("read %d bytes of buffer %s: %w", size, b.label, err)
+		return nil, fmt.Errorf("read %d bytes of buffer %s: %w", size, b.label, memoryError(err))
 	}
 	defer stage.Release()
 	defer stage.Destroy()

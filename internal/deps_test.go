@@ -183,7 +183,7 @@ func sources(t *testing.T) map[string][]string {
 
 // ignored are folders in which the go command finds no packages either, and those for built and downloaded things.
 func ignored(folder string) bool {
-	return folder != "." && (folder[0] == '.' || folder[0] == '_' || folder == "testdata" || folder == "bin" || folder == "out")
+	return folder != "." && (folder[0] == '.' || folder[0] == '_' || folder == "testdata" || folder == "bin" || folder == "build" || folder == "out")
 }
 
 // ours lists the imports of one file that are this module's, without the module's name.

@@ -3,8 +3,8 @@
 //   x   image     input rows [rows, C], one texel = 4 channels; row r starts at texel r·channelTexels
 //   w   image     weights, one texel = 8 f16 along the input channels of one output channel, in panels (nn.packPanels)
 //   b   [K]   f32 bias
-//   v   [N,K] f32 added to every place of picture n (timestep embedding), with ADD_VECTOR
-//   z   [M,K] f32 added to the result (residual), with ADD_RESIDUAL
+//   v   [N,K] f32 added to every place of picture n (timestep embedding), where added says so
+//   z   [M,K] f32 added to the result (residual), likewise
 //   y   [M,K] f32 output
 //
 // One workgroup is one subgroup of LANES and makes ROWS rows × 4·LANES columns; a lane holds 4 neighbouring columns.
@@ -13,8 +13,6 @@
 const LANES: u32 = 8u;    // subgroup size
 const ROWS: u32 = 32u;    // a multiple of 2; rows beyond LANES in whole groups of LANES
 const TAPS: u32 = 1u;     // 1 or 9
-const ADD_VECTOR: bool = false;
-const ADD_RESIDUAL: bool = false;
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
 const ODD_TEXELS: bool = false; // ⌈C/4⌉ is odd: the second half of a row's last octet is no part of it
 const FOLD: u32 = 2048u;
@@ -34,6 +32,7 @@ struct Params {
   stride: u32,        // 1 or 2
   doubling: u32,      // 1: the input is doubled by nearest neighbour
   padding: u32,       // zeros before the first row and column: 1, or 0 where padding is at the end only
+  added: u32,         // 1: v is added, 2: z, 3: both
 }
 
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
@@ -145,9 +144,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
   for (var r = 0u; r < ROWS; r++) { // unroll
     let row = min(top + r, p.rows - 1u); // rows past the end repeat the last one, sums included
     var out = acc[r] + bias;
-    if (ADD_VECTOR) { out += v[divide(row + p.firstRow, area) * p.columns + column]; }
+    if (p.added % 2u == 1u) { out += v[divide(row + p.firstRow, area) * p.columns + column]; }
     out = activate(out);
-    if (ADD_RESIDUAL) { out += z[row * p.columns + column]; }
+    if (p.added >= 2u) { out += z[row * p.columns + column]; }
     y[row * p.columns + column] = out;
   }
 }

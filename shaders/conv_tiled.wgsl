@@ -4,8 +4,8 @@
 //   w             f16 weights in panels of 64 columns (nn.packTiles): [⌈K/64⌉,TAPS,blocks,8,16], one vec4<u32> = 2 inputs ×
 //                 4 outputs as packed pairs
 //   b   [K]       f32 bias
-//   v   [N,K]     f32 added to every place of picture n (timestep embedding), with ADD_VECTOR
-//   z   [M,K]     f32 added to the result (residual), with ADD_RESIDUAL
+//   v   [N,K]     f32 added to every place of picture n (timestep embedding), where added says so
+//   z   [M,K]     f32 added to the result (residual), likewise
 //   y   [M,K]     f32 output
 //
 // One workgroup of 8 × 8 lanes makes 8·LANE_ROWS rows × 64 columns; a lane holds LANE_ROWS rows × 2 vec4 of columns.
@@ -14,8 +14,6 @@
 // Source: implicit GEMM as in cuDNN, arXiv:1410.0759.
 const LANE_ROWS: u32 = 8u; // even: 2, 4 or 8
 const TAPS: u32 = 1u;      // 1 or 9
-const ADD_VECTOR: bool = false;
-const ADD_RESIDUAL: bool = false;
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
 const TILE_ROWS: u32 = 8u * LANE_ROWS;
 const LOADS: u32 = LANE_ROWS / 2u; // vec4s of x that a lane brings in at a time
@@ -35,6 +33,7 @@ struct Params {
   stride: u32,        // 1 or 2
   doubling: u32,      // 1: the input is doubled by nearest neighbour
   padding: u32,       // zeros before the first row and column: 1, or 0 where padding is at the end only
+  added: u32,         // 1: v is added, 2: z, 3: both
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -135,10 +134,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
       let row = top + lane.y * LANE_ROWS + r;
       if (row < p.rows && column < p.columns) {
         var out = acc[r * 2u + c] + b[column];
-        if (ADD_VECTOR) { out += v[(row + p.firstRow) / (p.width * p.height) * p.columns + column]; }
+        if (p.added % 2u == 1u) { out += v[(row + p.firstRow) / (p.width * p.height) * p.columns + column]; }
         out = activate(out);
         let at = row * p.columns + column;
-        if (ADD_RESIDUAL) { out += z[at]; }
+        if (p.added >= 2u) { out += z[at]; }
         y[at] = out;
       }
     }

@@ -63,7 +63,6 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 	constants := maps.Clone(t.constants)
 	maps.Copy(constants, shaders.Constants{
 		"TAPS": u32(w.taps), "ACTIVATION": u32(int(s.activation)),
-		"ADD_VECTOR": flag(s.vector.is()), "ADD_RESIDUAL": flag(s.residual.is()),
 	})
 	if c.runtime.family == Subgroup {
 		// Inputs have a zero behind them: only other values need the mask.
@@ -79,7 +78,8 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 			residual = gpu.Read(c.rows(s.residual.value, b.first, b.rows))
 		}
 		params := []int{b.rows, b.first, firstInput, x.quads(), ceil(x.shape.Channels(), t.inputs), y.quads(),
-			w.width, w.height, w.inWidth, w.inHeight, w.stride, w.doubling, w.padding}
+			w.width, w.height, w.inWidth, w.inHeight, w.stride, w.doubling, w.padding,
+			boolInt(s.vector.is()) + 2*boolInt(s.residual.is())}
 		c.dispatch(s, t.name, constants, params, [3]int{ceil(b.rows, t.rows), ceil(y.shape.Channels(), t.columns), 1},
 			operand, gpu.Read(weight), gpu.Read(bias), vector, residual, gpu.Write(c.rows(s.out, b.first, b.rows)))
 	}

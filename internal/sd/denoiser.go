@@ -12,7 +12,7 @@ type denoiser struct {
 	unet       program
 	s          settings
 	prediction sampler.Prediction
-	times      []float64 // timestep of every step
+	times      []float64 // those the network can be asked at
 	sample     []float32 // [passes,H,W,C], filled anew each step
 	guess      []float32 // [C,H,W] the latest estimate of the clean latent
 }
@@ -27,8 +27,8 @@ func (p *Pipeline) denoiser(s settings, prompts []conditioning) (*denoiser, erro
 		return nil, fmt.Errorf("unet: %w", err)
 	}
 	d := &denoiser{unet: unet, s: s, prediction: p.model.Config().Prediction}
-	for _, point := range s.grid.Points[:s.grid.Steps()] {
-		d.times = append(d.times, point.Timestep)
+	if d.times, err = s.times(); err != nil {
+		return nil, err
 	}
 	for name, v := range c.inputs(d.times, prompts, s.Height, s.Width) {
 		if err := unet.SetInput(name, v); err != nil {
@@ -38,7 +38,7 @@ func (p *Pipeline) denoiser(s settings, prompts []conditioning) (*denoiser, erro
 	return d, nil
 }
 
-// inputs are what does not depend on the latent: sinusoids of every step for every pass, text states, added vector.
+// inputs are what does not depend on the latent: sinusoids of every time for every pass, text states, added vector.
 func (c UNetConfig) inputs(times []float64, prompts []conditioning, height, width int) map[string][]float32 {
 	in := map[string][]float32{}
 	for _, t := range times {
@@ -60,7 +60,7 @@ func (c UNetConfig) inputs(times []float64, prompts []conditioning, height, widt
 func (d *denoiser) denoised(x []float32, at sampler.Point) ([]float32, error) {
 	step := slices.Index(d.times, at.Timestep)
 	if step < 0 {
-		return nil, fmt.Errorf("time %v is not one of the schedule", at.Timestep)
+		return nil, fmt.Errorf("time %v is not one of the sampler's", at.Timestep)
 	}
 	cells := d.s.height * d.s.width
 	one := transposed(x, 1, d.s.channels, cells)

@@ -1,6 +1,10 @@
 // Package sd turns prompts into pictures with latent diffusion models: Stable Diffusion 1.x, 2.x, XL and networks of their
 // kind. A model's shape is data ([UNetConfig] and its like, read from config.json or off the tensors); the networks are
 // written once, as graphs of package nn; a [Pipeline] is the method: encode, noise, denoise step by step, decode.
+//
+// A picture can be left between any two steps and taken up again, in another process too: a [Checkpoint] holds the latent,
+// the sampler's memory and the position in the noise. On the same adapter the picture is then the same to the last bit.
+// What the steps have in common (text, programs) is made anew.
 package sd
 
 import (
@@ -27,6 +31,11 @@ type Request struct {
 	Eta              float64   // share of fresh noise in ancestral steps
 	ClipSkip         int       // text layer counted from the end, 1 the last
 	Precision        string    // of the networks: f32
+
+	// From goes on after the step of a checkpoint, which must be of the same picture: all of the above as it was.
+	From *Checkpoint
+	// StopAt ends the work with a *Stopped once so many steps are done, those of From counted; 0 draws the whole picture.
+	StopAt int
 }
 
 // Latent is a picture as the UNet sees it: [C,H,W], channel by channel.
@@ -40,6 +49,11 @@ type Progress struct {
 	Step, Total int    // from 1
 	Latent      Latent // the model's guess of the finished picture, without the noise that is still to go; not to be changed
 	Elapsed     time.Duration
+
+	// Checkpoint is what is needed to go on after this step, as a copy. It can be made only while the step is reported.
+	Checkpoint func() (*Checkpoint, error)
+	// Stop, called while the step is reported, ends the work after it: Generate's error is then a *Stopped.
+	Stop func()
 }
 
 // Pipeline draws with one model. Its methods must not be called concurrently.
@@ -49,14 +63,20 @@ type Pipeline struct {
 	family     family
 	tokenizers []*tokenizer.Tokenizer
 	model      *sampler.Model
+	weights    string // their key, once it is asked for
 	compiler   compiler
 	programs   *cache[program]
 	texts      *cache[conditioning]
 }
 
-// Generate draws a picture. onStep, which may be nil, is called after every step; ctx is looked at before every step.
+// Generate draws a picture. onStep, which may be nil, is called after every step; ctx is looked at before every step. Where
+// the request or onStep asks to stop, the error is a *Stopped.
 func (p *Pipeline) Generate(ctx context.Context, r Request, onStep func(Progress)) (*image.NRGBA, error) {
 	s, err := p.settle(r)
+	if err != nil {
+		return nil, err
+	}
+	w, err := p.begin(s)
 	if err != nil {
 		return nil, err
 	}
@@ -64,46 +84,53 @@ func (p *Pipeline) Generate(ctx context.Context, r Request, onStep func(Progress
 	if err != nil {
 		return nil, err
 	}
-	noise, err := s.dialect.Picture(s.Seed)
-	if err != nil {
+	if err := p.denoise(ctx, w, prompts, onStep); err != nil {
 		return nil, err
 	}
-	x := s.grid.Init(noise.Initial(s.channels * s.height * s.width))
-	if x, err = p.denoise(ctx, s, prompts, x, noise.Step, onStep); err != nil {
-		return nil, err
-	}
-	picture, err := p.decode(s, x)
+	picture, err := p.decode(s, w.latent)
 	if err != nil {
 		return nil, err
 	}
 	return toImage(picture, s.Width, s.Height), nil
 }
 
-// denoise moves the latent x [C,H,W] along all steps and returns it. prompts holds the positive prompt, or the negative and
-// the positive one.
-func (p *Pipeline) denoise(ctx context.Context, s settings, prompts []conditioning, x []float32,
-	fresh func(int) []float32, onStep func(Progress)) ([]float32, error) {
+// denoise moves a latent along all steps that are left. prompts holds the positive prompt, or the negative and the positive one.
+func (p *Pipeline) denoise(ctx context.Context, w *work, prompts []conditioning, onStep func(Progress)) error {
 	start := time.Now()
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	if err := p.interrupted(ctx, w); err != nil {
+		return err
 	}
-	unet, err := p.denoiser(s, prompts)
+	unet, err := p.denoiser(w.settings, prompts)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i := range s.grid.Steps() {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	for w.step < w.grid.Steps() {
+		if err := p.interrupted(ctx, w); err != nil {
+			return err
 		}
-		if err := s.sampler.Step(i, x, unet.denoised, fresh); err != nil {
-			return nil, err
+		if err := w.sampler.Step(w.step, w.latent, unet.denoised, w.noise.Step); err != nil {
+			return err
 		}
+		w.step++
 		if onStep != nil {
-			guess := Latent{Channels: s.channels, Height: s.height, Width: s.width, Data: unet.guess}
-			onStep(Progress{Step: i + 1, Total: s.grid.Steps(), Latent: guess, Elapsed: time.Since(start)})
+			told, end := p.progress(w, unet.guess, time.Since(start))
+			onStep(told)
+			end()
 		}
 	}
-	return x, ctx.Err()
+	return p.interrupted(ctx, w)
+}
+
+// interrupted says why to go no further: ctx has ended, or it is time to stop.
+func (p *Pipeline) interrupted(ctx context.Context, w *work) error {
+	if err := ctx.Err(); err != nil || !w.stop && (w.StopAt == 0 || w.step < w.StopAt) {
+		return err
+	}
+	c, err := p.checkpoint(w)
+	if err != nil {
+		return err
+	}
+	return &Stopped{c}
 }
 
 // decode turns a latent [C,H,W] into a picture [height,width,3] of about −1…1.

@@ -70,17 +70,27 @@ func (r goldenRun) check(method string, steps int) {
 		r.Fatal(err)
 	}
 	prompts := []conditioning{r.conditioning("neg_"), r.conditioning("")}
-	x, err := r.denoise(context.Background(), s, prompts, s.grid.Init(z.Float32s), nil, nil)
-	if err != nil {
+	w := workOn(r.T, s, z.Float32s)
+	if err := r.denoise(context.Background(), w, prompts, nil); err != nil {
 		r.Fatal(err)
 	}
-	r.near("latents", x)
-	picture, err := r.decode(s, x)
+	r.near("latents", w.latent)
+	picture, err := r.decode(s, w.latent)
 	if err != nil {
 		r.Fatal(err)
 	}
 	r.near("image", transposed(picture, 1, s.Width*s.Height, 3))
 	r.bytes(toImage(picture, s.Width, s.Height).Pix)
+}
+
+// workOn begins a picture with given noise.
+func workOn(t *testing.T, s settings, noise []float32) *work {
+	t.Helper()
+	rule, err := s.newSampler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &work{settings: s, sampler: rule, latent: s.grid.Init(noise)}
 }
 
 // conditioning encodes the golden ids of the prompt with the given prefix and compares what it gives.

@@ -11,6 +11,7 @@ import (
 
 	"waggle/gpu"
 	"waggle/internal/nn"
+	"waggle/internal/sampler"
 	"waggle/internal/weights"
 )
 
@@ -84,6 +85,28 @@ func TestGuidance(t *testing.T) {
 	if !slices.Equal(with(0, ""), with(5, "")) {
 		t.Error("guidance 0 is not the model's default of 5")
 	}
+}
+
+// TestSamplers: every sampler draws much the same picture when it adds no noise, at whatever noise levels it asks the network.
+func TestSamplers(t *testing.T) {
+	p := tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{}))
+	r := quick
+	r.Steps, r.Eta, r.Sampler, r.Schedule = 12, 1e-300, "ddim", "karras"
+	want := generate(t, p, r)
+	like := func(name sampler.Name, schedule sampler.Schedule) {
+		r.Sampler, r.Schedule = string(name), string(schedule)
+		sum := 0.0
+		for i, v := range generate(t, p, r) {
+			sum += math.Abs(float64(v) - float64(want[i]))
+		}
+		if mean := sum / float64(len(want)); !(mean < 2) {
+			t.Errorf("%s %s: mean difference %.1f of 255 from ddim", name, schedule, mean)
+		}
+	}
+	for _, info := range sampler.Samplers() {
+		like(info.Name, sampler.Karras)
+	}
+	like(sampler.Heun, sampler.KLOptimal) // asks at the last level too, which is not 0
 }
 
 func TestSeedAndSize(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"waggle/internal/noise"
 	"waggle/internal/sampler"
@@ -55,7 +56,7 @@ type settings struct {
 	passes                  int // of the network a step: 2 with guidance
 	dialect                 noise.Dialect
 	grid                    *sampler.Grid
-	sampler                 *sampler.Sampler
+	rule                    sampler.Name
 }
 
 // settle fills in the model's defaults and checks every number of a request.
@@ -150,13 +151,45 @@ func (p *Pipeline) settleSampler(s *settings) error {
 	if s.grid, err = p.model.Grid(name, o); err != nil {
 		return err
 	}
+	s.rule = name
+	if s.StopAt < 0 || s.StopAt > s.grid.Steps() {
+		return fmt.Errorf("stop at step %d: want 1…%d, or 0 to draw all", s.StopAt, s.grid.Steps())
+	}
+	_, err = s.newSampler()
+	return err
+}
+
+// newSampler is the request's sampler at the start of the grid.
+func (s settings) newSampler() (*sampler.Sampler, error) {
 	var tuning sampler.Tuning
 	if s.Eta != 0 {
 		tuning.Eta = &s.Eta
 	}
 	if math.IsNaN(s.Eta) {
-		return errors.New("eta is not a number")
+		return nil, errors.New("eta is not a number")
 	}
-	s.sampler, err = sampler.New(name, s.grid, tuning)
-	return err
+	return sampler.New(s.rule, s.grid, tuning)
+}
+
+// times are the timesteps at which the sampler asks the network, in the order of asking and each once: those of the grid,
+// and for some samplers others in between. A run along the grid with one value for a latent tells them.
+func (s settings) times() ([]float64, error) {
+	dry, err := s.newSampler()
+	if err != nil {
+		return nil, err
+	}
+	var times []float64
+	ask := func(x []float32, at sampler.Point) ([]float32, error) {
+		if !slices.Contains(times, at.Timestep) {
+			times = append(times, at.Timestep)
+		}
+		return make([]float32, len(x)), nil
+	}
+	zeros := func(n int) []float32 { return make([]float32, n) }
+	for i := range s.grid.Steps() {
+		if err := dry.Step(i, []float32{0}, ask, zeros); err != nil {
+			return nil, err
+		}
+	}
+	return times, nil
 }

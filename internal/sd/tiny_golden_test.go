@@ -76,7 +76,7 @@ func TestGoldenTinyShapesFile(t *testing.T) {
 	g.autoencoder()
 }
 
-func tinyPipeline(t *testing.T, with compiler) *Pipeline {
+func tinyPipeline(t testing.TB, with compiler) *Pipeline {
 	t.Helper()
 	m, err := models.Open("tiny-shapes")
 	if err != nil {
@@ -207,10 +207,10 @@ func (g tinyGolden) trajectory(prefix, schedule, text string, guidance float64, 
 	if err != nil {
 		g.Fatal(err)
 	}
-	x := s.grid.Init(g.in[prefix+"noise"].Float32s)
-	all := slices.Clone(x)
+	w := workOn(g.T, s, g.in[prefix+"noise"].Float32s)
+	all := slices.Clone(w.latent)
 	prompts := []conditioning{g.conditioning(""), g.conditioning(text)}
-	_, err = own.denoise(context.Background(), s, prompts, x, nil, func(Progress) { all = append(all, x...) })
+	err = own.denoise(context.Background(), w, prompts, func(Progress) { all = append(all, w.latent...) })
 	if err != nil {
 		g.Fatal(err)
 	}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestBenchPaced sends two lines: after the picture to warm up there must be one for each, and then an end.
+func TestBenchPaced(t *testing.T) {
+	needAdapter(t)
+	c := command(t, "bench", "--paced", "--size", "64x64", "--steps", "3")
+	c.Stdin = strings.NewReader("\n\n")
+	answers := json.NewDecoder(strings.NewReader(succeed(t, c).out))
+	count := 0
+	for ; answers.More(); count++ {
+		var r result
+		if err := answers.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Width != 64 || r.Height != 64 || r.Steps != 3 || r.Adapter == "" {
+			t.Errorf("picture %d: %+v: want 64×64 in 3 steps and an adapter", count, r)
+		}
+		for name, v := range map[string]float64{"step": r.Step, "step's CPU": r.StepCPU, "picture": r.Picture, "CPU": r.CPU, "rate": r.Rate, "memory": r.Device} {
+			if v <= 0 {
+				t.Errorf("picture %d: %s is %v", count, name, v)
+			}
+		}
+		if r.Step*2/1e3 > r.Picture || r.StepCPU*2/1e3 > r.CPU {
+			t.Errorf("picture %d: %+v: two steps took longer than the picture", count, r)
+		}
+	}
+	if count != 3 {
+		t.Errorf("%d lines, want 3", count)
+	}
+}
