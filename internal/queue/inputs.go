@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -42,6 +44,27 @@ func (q *JetStream) getInputs(ctx context.Context, s stored) (job.Request, error
 		return r, fmt.Errorf("read the pictures of %s: %w", s.ID, err)
 	}
 	return r, nil
+}
+
+// dropOrphans drops pictures whose job was never written, or has ended, as a
+// crash can leave them.
+func (q *JetStream) dropOrphans(ctx context.Context, now time.Time) error {
+	list, err := q.inputs.List(ctx)
+	if errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list the pictures sent with jobs: %w", err)
+	}
+	for _, o := range list {
+		id, _, _ := strings.Cut(o.Name, ".")
+		it, ok := q.index.get(job.ID(id))
+		if ok && it.Inputs == o.Name && !it.State.Final() || now.Sub(o.ModTime) < settleTime {
+			continue
+		}
+		q.dropInputs(ctx, stored{Record: job.Record{ID: job.ID(id)}, Inputs: o.Name})
+	}
+	return nil
 }
 
 func (q *JetStream) dropInputs(ctx context.Context, s stored) {

@@ -72,6 +72,9 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, e
 	if err == nil {
 		err = q.reconcile(ctx, time.Now())
 	}
+	if err == nil {
+		err = q.dropOrphans(ctx, time.Now())
+	}
 	if err != nil {
 		q.Close()
 		return nil, fmt.Errorf("open queue: %w", err)

@@ -157,7 +157,7 @@ func (s *Objects) clear(ctx context.Context) error {
 		return err
 	}
 	list, err := s.bucket.List(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
 		return fmt.Errorf("list pictures: %w", err)
 	}
 	slices.SortFunc(list, func(a, b *jetstream.ObjectInfo) int { return a.ModTime.Compare(b.ModTime) })
