@@ -11,11 +11,12 @@ import (
 	"runtime"
 
 	"waggle/internal/bus"
+	"waggle/internal/job"
 )
 
 // busFlags say where jobs, events and pictures are kept.
 type busFlags struct {
-	Data string `type:"path" env:"WAGGLE_DATA" help:"Folder for jobs and pictures (default: one of the user's own)."`
+	Data string `type:"path" env:"WAGGLE_DATA" help:"Folder for jobs and pictures (default: one of the user's own, another for each --worker-id)."`
 	Sync string `default:"kernel" enum:"kernel,always" help:"kernel: a kill loses nothing; always: a power cut neither, at the price of speed."`
 
 	NATS        []string `name:"nats" env:"WAGGLE_NATS" help:"Servers of a NATS cluster that keeps everything instead (nats://host:4222); repeatable."`
@@ -29,9 +30,6 @@ type busFlags struct {
 func (f *busFlags) open(log *slog.Logger) (*bus.Bus, error) {
 	if (f.Cert == "") != (f.Key == "") {
 		return nil, errors.New("--nats-cert and --nats-key go together")
-	}
-	if err := f.folder(); err != nil {
-		return nil, err
 	}
 	b, err := bus.Open(bus.Options{
 		Dir: f.Data, SyncAlways: f.Sync == "always",
@@ -47,8 +45,9 @@ func (f *busFlags) open(log *slog.Logger) (*bus.Bus, error) {
 	return b, err
 }
 
-// folder settles on a data folder, where one is needed.
-func (f *busFlags) folder() error {
+// folder settles on a data folder, where one is needed. A worker that has a name has one of its own, as several may be
+// started on a machine with nothing but names.
+func (f *busFlags) folder(worker string) error {
 	if f.Data != "" || len(f.NATS) > 0 {
 		return nil
 	}
@@ -56,8 +55,25 @@ func (f *busFlags) folder() error {
 	if err != nil {
 		return fmt.Errorf("no folder for jobs and pictures: %w; name one with --data", err)
 	}
-	f.Data = filepath.Join(dir, "waggle")
+	f.Data = filepath.Join(dir, "waggle", "server")
+	if worker != "" {
+		f.Data = filepath.Join(dir, "waggle", "workers", folderName(worker))
+	}
 	return nil
+}
+
+// folderName is a name that can be a folder's: what cannot is replaced by its digest.
+func folderName(name string) string {
+	if job.ValidID(name) {
+		return name
+	}
+	return digest(name)
+}
+
+// digest is a short name for a text.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:4])
 }
 
 // dataHome is where programs of this user keep their data.
@@ -80,6 +96,5 @@ func (f *busFlags) nodeID(port int) string {
 	if len(f.NATS) > 0 {
 		of = fmt.Sprint(host, "\n", port)
 	}
-	sum := sha256.Sum256([]byte(of))
-	return "waggle-" + hex.EncodeToString(sum[:4])
+	return "waggle-" + digest(of)
 }

@@ -96,6 +96,9 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 // open opens what lies on the bus: pictures and events first, as the queue may
 // have news of jobs for them at once.
 func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (err error) {
+	if err := c.folder(c.WorkerID); err != nil {
+		return err
+	}
 	if w.bus, err = c.busFlags.open(log); err != nil {
 		return err
 	}

@@ -335,10 +335,19 @@ func TestServeMissingModel(t *testing.T) {
 	}
 }
 
-// TestServeAsWorker starts the program as an orchestrator does: flags, no verb.
+// TestServeAsWorker starts the program as an orchestrator does: flags, no verb, several of one user.
 func TestServeAsWorker(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, "--worker-id", "worker-cpu-8080", "--model", builtin.Name, "--port", "0")
+	first := command(t, "--worker-id", "worker-cpu-8080", "--model", builtin.Name, "--port", "0")
+	s := startCommand(t, first)
+	for _, id := range []string{"worker-cpu-8081", "../w/ä"} {
+		other := command(t, "--worker-id", id, "--model", builtin.Name, "--port", "0")
+		other.Env = first.Env
+		startCommand(t, other)
+	}
+	again := command(t, "--worker-id", "worker-cpu-8080", "--model", builtin.Name, "--port", "0")
+	again.Env = first.Env
+	fail(t, again, exitFailed, "in use", "worker-cpu-8080")
 	var info struct{ ID string }
 	if s.get("/info", &info); info.ID != "worker-cpu-8080" {
 		t.Errorf("GET /info: %+v", info)

@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -96,13 +98,27 @@ func (b *Bus) join(o Options) error {
 	}
 	var err error
 	if b.conn, err = dial(o.URLs, options); err != nil {
-		return fmt.Errorf("connect to NATS at %v: %w", o.URLs, err)
+		return fmt.Errorf("connect to NATS at %s: %w", redacted(o.URLs), err)
 	}
 	b.Replicas = 1
 	if len(b.conn.Servers()) >= clusterReplicas {
 		b.Replicas = clusterReplicas
 	}
 	return nil
+}
+
+// redacted names servers without the passwords that may be in their addresses.
+func redacted(urls []string) string {
+	var names []string
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil {
+			names = append(names, "an address that cannot be read")
+			continue
+		}
+		names = append(names, u.Redacted())
+	}
+	return strings.Join(names, ", ")
 }
 
 func dial(urls []string, options []nats.Option) (*nats.Conn, error) {

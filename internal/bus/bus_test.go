@@ -59,6 +59,7 @@ func TestNoFolder(t *testing.T) {
 		"no name":   {},
 		"no server": {URLs: []string{"nats://127.0.0.1:1"}},
 		"no CA":     {URLs: []string{"nats://127.0.0.1:1"}, CA: file + "-absent"},
+		"password":  {URLs: []string{"nats://user:secret@127.0.0.1:1"}},
 		"bad creds": {URLs: []string{"nats://127.0.0.1:1"}, Credentials: file},
 	} {
 		b, err := Open(o)
@@ -67,5 +68,8 @@ func TestNoFolder(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 		t.Logf("%s: %v", name, err)
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: a password is shown: %v", name, err)
+		}
 	}
 }
