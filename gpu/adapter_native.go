@@ -32,8 +32,8 @@ var openInstance = sync.OnceValue(func() *wgpu.Instance {
 })
 
 // prepareSoftwareDriver sets what Mesa's software Vulkan reads from the environment when it starts: vectors as wide as
-// the processor's, and a shader cache of its own for each width, since Mesa's cache mixes them up. What the user has
-// set stays.
+// the processor's, no worker thread where there is one processor only, and a shader cache of its own for each width,
+// since Mesa's cache mixes them up. What the user has set stays.
 func prepareSoftwareDriver() {
 	setDefault := func(name, value string) {
 		if os.Getenv(name) == "" {
@@ -42,6 +42,9 @@ func prepareSoftwareDriver() {
 	}
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL {
 		setDefault("LP_NATIVE_VECTOR_WIDTH", "512")
+	}
+	if runtime.NumCPU() == 1 {
+		setDefault("LP_NUM_THREADS", "0") // the queue's own thread computes: no handing over to a single worker
 	}
 	if dir := shaderCache(); dir != "" {
 		setDefault("MESA_SHADER_CACHE_DIR", dir)

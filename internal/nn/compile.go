@@ -28,7 +28,7 @@ type compiler struct {
 
 // newCompiler fuses the graph and plans its memory.
 func newCompiler(r *Runtime, g *Graph, w *Weights) (*compiler, error) {
-	f, err := fuse(g)
+	f, err := fuse(g, r.gates)
 	if err != nil {
 		return nil, err
 	}

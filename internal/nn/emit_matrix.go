@@ -54,9 +54,13 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 	if s.op == OpConv {
 		names = []string{s.node.Name}
 	}
-	bias, err := c.weights.vector(names, ".bias", s.node.Bias, y.shape.Channels())
+	bias, err := c.weights.vector(names, ".bias", s.node.Bias, s.node.Shape.Channels())
 	if err != nil {
 		c.fail("%w", err)
+		return
+	}
+	if s.gated {
+		c.emitGated(i, s, weight, bias)
 		return
 	}
 	t := c.runtime.matrixTile(y.rows(), y.shape.Channels())
@@ -82,6 +86,26 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 			boolInt(s.vector.is()) + 2*boolInt(s.residual.is())}
 		c.dispatch(s, t.name, constants, params, [3]int{ceil(b.rows, t.rows), ceil(y.shape.Channels(), t.columns), 1},
 			operand, gpu.Read(weight), gpu.Read(bias), vector, residual, gpu.Write(c.rows(s.out, b.first, b.rows)))
+	}
+}
+
+// gates reports whether there is a kernel for a linear of in channels whose result is halved by GEGLU: panels must not
+// straddle the halves.
+func (r *Runtime) gates(linear *Node, in int) bool {
+	return r.family == Subgroup && linear.Bias && in%8 == 0 && linear.Shape.Channels()%(8*r.lanes) == 0
+}
+
+// emitGated is a linear and GEGLU in one.
+func (c *compiler) emitGated(i int, s *stage, weight, bias gpu.Memory) {
+	const rows = 16
+	x, y := c.values[s.in[0].value], c.values[s.out]
+	for _, b := range c.matrixBands(s) {
+		operand, firstInput := c.operandBand(i, s, b)
+		out, image, toImage := c.target(s, b.first, b.rows)
+		c.dispatch(s, "gated_subgroup", shaders.Constants{"LANES": u32(c.runtime.lanes), "ROWS": u32(rows), "TO_IMAGE": flag(toImage)},
+			[]int{b.rows, b.first - firstInput, x.quads(), ceil(x.shape.Channels(), 8), y.quads()},
+			[3]int{ceil(b.rows, rows), y.quads() / c.runtime.lanes, 1},
+			operand, gpu.Read(weight), gpu.Read(bias), out, image)
 	}
 }
 

@@ -22,6 +22,7 @@ type stage struct {
 	vector     operand // OpLinear, OpConv: added to every place of its picture
 	residual   operand // OpLinear, OpConv: added to the result
 	activation Activation
+	gated      bool // OpLinear: the first half of the result is gated by the second, as GEGLU does
 	out        int
 	rate       Rate
 }
@@ -65,20 +66,21 @@ func quads(channels int) int { return (channels + 3) / 4 }
 
 type fuser struct {
 	graph   *Graph
-	readers []int       // how often each node is read, outputs included
-	fused   []int       // for a node swallowed by another: that one; else -1
-	values  []valueInfo // by value
-	of      []int       // value of each node, or -1
+	gates   func(linear *Node, in int) bool // whether a linear of in channels can gate its own result
+	readers []int                           // how often each node is read, outputs included
+	fused   []int                           // for a node swallowed by another: that one; else -1
+	values  []valueInfo                     // by value
+	of      []int                           // value of each node, or -1
 	slices  map[int]int
 	stages  []stage
 }
 
-// fuse turns the graph's nodes into stages and values.
-func fuse(g *Graph) (*fuser, error) {
+// fuse turns the graph's nodes into stages and values. gates says which linears can gate their own result.
+func fuse(g *Graph, gates func(linear *Node, in int) bool) (*fuser, error) {
 	if g.err != nil {
 		return nil, g.err
 	}
-	f := &fuser{graph: g, readers: make([]int, len(g.nodes)), fused: make([]int, len(g.nodes)), of: make([]int, len(g.nodes)), slices: map[int]int{}}
+	f := &fuser{graph: g, gates: gates, readers: make([]int, len(g.nodes)), fused: make([]int, len(g.nodes)), of: make([]int, len(g.nodes)), slices: map[int]int{}}
 	for i, n := range g.nodes {
 		f.fused[i], f.of[i] = -1, -1
 		for _, in := range n.In {
@@ -123,6 +125,12 @@ func (f *fuser) swallow() {
 			}
 		case OpAdd:
 			f.swallowResidual(id, n)
+		case OpGEGLU:
+			in := f.behind(n.In[0])
+			inner := &f.graph.nodes[in]
+			if f.readers[in] == 1 && inner.Op == OpLinear && inner.Rate == n.Rate && f.gates(inner, f.graph.nodes[inner.In[0]].Shape.Channels()) {
+				f.fused[in] = id
+			}
 		}
 	}
 }
@@ -236,6 +244,8 @@ func (f *fuser) collectFused(id int, s *stage) error {
 		s.vector = f.current(f.operand(other), s.rate)
 	case OpAdd:
 		s.residual = f.current(f.operand(other), s.rate)
+	case OpGEGLU:
+		s.gated = true
 	}
 	return nil
 }

@@ -136,6 +136,8 @@ func (c *compiler) makesImage(s *stage) bool {
 		return c.runtime.family == Subgroup && len(c.rowBands(c.values[s.in[0].value])) == 1
 	case OpAttention:
 		return c.runtime.family == Subgroup && !c.isWide(s)
+	case OpLinear:
+		return s.gated && len(c.matrixBands(s)) == 1
 	}
 	return false
 }

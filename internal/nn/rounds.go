@@ -29,6 +29,8 @@ func rounds(name string, constants shaders.Constants, p []int) int {
 	switch name {
 	case "conv_subgroup":
 		return number("TAPS") * (p[4] + 1)
+	case "gated_subgroup":
+		return p[3] + 1
 	case "conv_tiled":
 		return number("TAPS") * ((16+1)*p[4] + 1)
 	case "conv_plain":

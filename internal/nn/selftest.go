@@ -116,6 +116,17 @@ var networks = []network{
 		g.Output("kv", kv)
 		return g
 	}},
+	{name: "gated feed-forward", build: func(m invented, graph func() *Graph) *Graph {
+		m.norm("norm", 40)
+		m.linear("ff1", 40, 2*192)
+		m.linear("ff2", 192, 40)
+		g := graph()
+		x := g.Input("x", PerStep, 2, 35, 40)
+		h := g.LayerNorm("norm", x, 1e-5)
+		g.Output("y", g.Add(g.Linear("ff2", g.GEGLU(g.Linear("ff1", h, 384)), 40), x))
+		g.Output("gated", g.GEGLU(g.Linear("ff1", x, 384)))
+		return g
+	}},
 	{name: "pictures up and down", build: func(m invented, graph func() *Graph) *Graph {
 		m.conv("first", 3, 20)
 		m.conv("down", 20, 20)

@@ -94,8 +94,8 @@ func BenchmarkJob(b *testing.B) {
 // TestTenThousand: ten thousand waiting jobs take little memory, and a restart
 // with them little time.
 func TestTenThousand(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
+	if testing.Short() || raceDetector {
+		t.Skip("takes seconds, and is not itself with the race detector")
 	}
 	const n, memoryLimit, restartLimit = 10_000, 200 << 20, 5 * time.Second
 	dir := t.TempDir()
@@ -119,8 +119,8 @@ func TestTenThousand(t *testing.T) {
 	if restart > restartLimit {
 		t.Errorf("opening %d jobs took %v", n, restart)
 	}
-	if list, _ := q.List(t.Context(), Filter{}); len(list) != n || list[n-1].ID != l.Record().ID {
-		t.Errorf("%d jobs, and the first to come is %s", len(list), l.Record().ID)
+	if list, _ := q.List(t.Context(), Filter{State: job.Queued}); len(list) != n-1 || l.Record().Attempt != 1 {
+		t.Errorf("%d jobs wait, and the first to come is in attempt %d", len(list), l.Record().Attempt)
 	}
 }
 

@@ -36,7 +36,7 @@ class Runner:
         n = str(self.threads)
         # OpenMP's threads otherwise spin while one of them waits for a processor: on a busy machine that alone makes
         # PyTorch's two threads use fifteen times the CPU seconds.
-        env = dict(os.environ, LP_NUM_THREADS=n, OMP_NUM_THREADS=n, MKL_NUM_THREADS=n, OMP_WAIT_POLICY="PASSIVE",
+        env = dict(os.environ, OMP_NUM_THREADS=n, MKL_NUM_THREADS=n, OMP_WAIT_POLICY="PASSIVE",
                    CUDA_VISIBLE_DEVICES="", HF_HUB_OFFLINE="1", WAGGLE_GPU="llvmpipe", PYTHONDONTWRITEBYTECODE="1")
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,

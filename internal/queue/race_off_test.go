@@ -1,0 +1,6 @@
+//go:build !race
+
+package queue
+
+// raceDetector is off.
+const raceDetector = false
