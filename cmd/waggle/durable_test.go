@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,4 +172,35 @@ func TestOneFolderOneServer(t *testing.T) {
 	dir := t.TempDir()
 	startServer(t, "serve", "--port", "0", "--data", dir)
 	fail(t, command(t, "serve", "--port", "0", "--data", dir), exitFailed, dir, "in use", "--data")
+}
+
+// TestGoOnFromCheckpoint kills the program in the middle of a picture: it goes on behind the last checkpoint, and the
+// picture is that of an undisturbed run, fresh noise of an ancestral sampler and all.
+func TestGoOnFromCheckpoint(t *testing.T) {
+	needAdapter(t)
+	const steps, killed = 60, 40
+	dir := t.TempDir()
+	start := func() *server {
+		return startServer(t, "serve", "--port", "0", "--data", dir, "--checkpoint-every", "1ms")
+	}
+	request := star(fields{"id": "one", "steps": steps, "sampler": "euler_ancestral"})
+	s := start()
+	_, stream := s.post(request)
+	s.replay(stream, 0, func(e placedEvent) bool { return e.Step == killed })
+	s.kill()
+	s = start()
+	checkStream(t, 0, s.replay(stream, 0, nil), steps)
+	found := regexp.MustCompile(`go on from a checkpoint" job=one picture=0 step=(\d+)`).FindStringSubmatch(s.log.String())
+	if found == nil {
+		t.Fatalf("the log does not say that the job went on from a checkpoint")
+	}
+	if step, _ := strconv.Atoi(found[1]); step < killed/2 || step >= steps {
+		t.Errorf("went on behind step %d, killed at step %d of %d", step, killed, steps)
+	}
+	request["id"] = "undisturbed"
+	_, undisturbed := s.post(request)
+	want := s.finished(undisturbed)
+	if got := s.ask(http.MethodGet, "/v1/jobs/one/image", nil); !bytes.Equal(got.body, want) {
+		t.Error("the picture is not that of an undisturbed run")
+	}
 }

@@ -27,17 +27,18 @@ import (
 )
 
 type serveCommand struct {
-	Bind     string        `default:"127.0.0.1" help:"Address to listen on; anything but loopback needs --token."`
-	Port     int           `default:"8080" env:"PORT" help:"Port to listen on; 0 takes a free one."`
-	Token    string        `env:"WAGGLE_TOKEN,LLORCH_API_TOKEN" help:"Bearer token that every request must carry."`
-	Origins  []string      `name:"cors-origin" help:"Web site (scheme://host) whose scripts may call; repeatable, * for all."`
-	Hosts    []string      `name:"host" help:"Name that this server is reached by, besides localhost and numeric addresses; repeatable."`
-	Keep     time.Duration `default:"24h" help:"How long jobs and pictures are kept."`
-	KeepJobs int           `default:"10000" help:"Most ended jobs that are kept."`
-	KeepMiB  int           `name:"keep-mib" default:"8192" help:"Most space for finished pictures, in MiB; the oldest go."`
-	Queue    int           `name:"queue-limit" default:"1000" help:"Most jobs that wait or run at a time."`
-	WorkerID string        `env:"WORKER_ID" help:"Name of this worker; its jobs come back to it after a restart."`
-	Log      string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+	Bind       string        `default:"127.0.0.1" help:"Address to listen on; anything but loopback needs --token."`
+	Port       int           `default:"8080" env:"PORT" help:"Port to listen on; 0 takes a free one."`
+	Token      string        `env:"WAGGLE_TOKEN,LLORCH_API_TOKEN" help:"Bearer token that every request must carry."`
+	Origins    []string      `name:"cors-origin" help:"Web site (scheme://host) whose scripts may call; repeatable, * for all."`
+	Hosts      []string      `name:"host" help:"Name that this server is reached by, besides localhost and numeric addresses; repeatable."`
+	Keep       time.Duration `default:"24h" help:"How long jobs and pictures are kept."`
+	KeepJobs   int           `default:"10000" help:"Most ended jobs that are kept."`
+	KeepMiB    int           `name:"keep-mib" default:"8192" help:"Most space for finished pictures, in MiB; the oldest go."`
+	Queue      int           `name:"queue-limit" default:"1000" help:"Most jobs that wait or run at a time."`
+	Checkpoint time.Duration `name:"checkpoint-every" default:"2s" help:"Shortest time between two checkpoints of a picture."`
+	WorkerID   string        `env:"WORKER_ID" help:"Name of this worker; its jobs come back to it after a restart."`
+	Log        string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 
 	busFlags   `embed:""`
 	modelFlags `embed:""`
@@ -62,6 +63,7 @@ type worker struct {
 	queue    *queue.JetStream
 	events   *events.JetStream
 	store    *store.Objects
+	kept     *store.Checkpoints
 	engine   *engine.Engine
 	loaded   atomic.Pointer[loaded] // the newest model; its GPU half belongs to the engine
 }
@@ -82,7 +84,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	}
 	node := c.node(listener.Addr().(*net.TCPAddr).Port)
 	w.engine = engine.New(engine.Config{
-		Queue: w.queue, Events: w.events, Store: w.store, Node: node, Precision: "f32", Version: version, Log: log,
+		Queue: w.queue, Events: w.events, Store: w.store, Checkpoints: w.kept, CheckpointEvery: c.Checkpoint, Node: node, Precision: "f32", Version: version, Log: log,
 		Load: func(context.Context) (engine.Pipeline, error) { return w.load(c.modelFlags) },
 	})
 	w.api = api.New(api.Config{
@@ -104,6 +106,9 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 	}
 	js, replicas := w.bus.JetStream, w.bus.Replicas
 	if w.store, err = store.Open(ctx, js, store.Options{Expiry: c.Keep, Bytes: int64(c.KeepMiB) << 20, Replicas: replicas, Log: log}); err != nil {
+		return err
+	}
+	if w.kept, err = store.OpenCheckpoints(ctx, js, 7*c.Keep, replicas); err != nil {
 		return err
 	}
 	if w.events, err = events.Open(ctx, js, events.Options{Expiry: c.Keep, Replicas: replicas, Alone: w.bus.Alone(), Log: log}); err != nil {

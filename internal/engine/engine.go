@@ -61,6 +61,9 @@ type Config struct {
 	// Version is written into the pictures' metadata.
 	Version string
 
+	Checkpoints     Checkpoints   // nil: a job that is run again begins anew
+	CheckpointEvery time.Duration // shortest time between two of a picture; default 2 s
+
 	JobLimit time.Duration // a job may take this long; default 2 h
 	Grace    time.Duration // a step may end in this time at shutdown; default 1 s
 	Log      *slog.Logger  // default: none
@@ -80,6 +83,9 @@ type Engine struct {
 func New(c Config) *Engine {
 	if c.JobLimit == 0 {
 		c.JobLimit = 2 * time.Hour
+	}
+	if c.CheckpointEvery == 0 {
+		c.CheckpointEvery = 2 * time.Second
 	}
 	if c.Grace == 0 {
 		c.Grace = time.Second

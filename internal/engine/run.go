@@ -157,7 +157,16 @@ func (e *Engine) limited(ctx context.Context, lease queue.Lease) (context.Contex
 func (e *Engine) draw(ctx context.Context, record job.Record, i int) (job.Picture, error) {
 	seed := record.Seed + uint64(i)
 	request := Request(record.Request, seed)
-	img, err := e.generate(ctx, request, func(p sd.Progress) { e.step(ctx, record, i, p) })
+	var err error
+	if request.From, err = e.from(ctx, record.ID, i); err != nil {
+		return job.Picture{}, err
+	}
+	img, err := e.generateKept(ctx, record, i, request)
+	if errors.Is(err, sd.ErrOtherPicture) {
+		e.Log.Warn("begin the picture anew", "job", record.ID, "picture", i, "because", err)
+		request.From = nil
+		img, err = e.generateKept(ctx, record, i, request)
+	}
 	if ctx.Err() != nil {
 		return job.Picture{}, ctx.Err()
 	}
@@ -172,8 +181,23 @@ func (e *Engine) draw(ctx context.Context, record job.Record, i int) (job.Pictur
 	if err := e.Store.Put(ctx, record.ID, i, file); err != nil {
 		return job.Picture{}, &job.Error{Kind: job.Internal, Message: "The picture could not be stored on the server", Err: err}
 	}
+	if e.Checkpoints != nil {
+		if err := e.Checkpoints.Remove(ctx, record.ID, i); err != nil {
+			e.Log.Warn("remove a checkpoint", "job", record.ID, "error", err)
+		}
+	}
 	size := img.Bounds().Size()
 	return job.Picture{Seed: seed, Width: size.X, Height: size.Y}, nil
+}
+
+// generateKept draws, reports every step and saves checkpoints.
+func (e *Engine) generateKept(ctx context.Context, record job.Record, i int, r sd.Request) (*image.NRGBA, error) {
+	k := e.keep(ctx, record.ID, i)
+	defer k.done()
+	return e.generate(ctx, r, func(p sd.Progress) {
+		e.step(ctx, record, i, p)
+		k.step(p)
+	})
 }
 
 // panicError is a panic of the pipeline.

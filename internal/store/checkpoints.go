@@ -1,0 +1,71 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"waggle/internal/job"
+)
+
+// Checkpoints keeps the newest checkpoint of each unfinished picture, by job
+// and place in its batch, in an object store of JetStream.
+type Checkpoints struct{ bucket jetstream.ObjectStore }
+
+// OpenCheckpoints makes the bucket if it is not there. Checkpoints older than
+// expiry (0: a week) are dropped.
+func OpenCheckpoints(ctx context.Context, js jetstream.JetStream, expiry time.Duration, replicas int) (*Checkpoints, error) {
+	if expiry == 0 {
+		expiry = 7 * 24 * time.Hour
+	}
+	bucket, err := js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+		Bucket: "waggle-checkpoints", TTL: expiry, Replicas: max(replicas, 1),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoints: %w", err)
+	}
+	return &Checkpoints{bucket}, nil
+}
+
+// Save keeps a checkpoint in place of the one before.
+func (c *Checkpoints) Save(ctx context.Context, id job.ID, index int, data []byte) error {
+	n, err := name(id, index)
+	if err == nil {
+		_, err = c.bucket.PutBytes(ctx, n, data)
+	}
+	if err != nil {
+		return fmt.Errorf("save checkpoint %d of %s: %w", index, id, err)
+	}
+	return nil
+}
+
+// Load returns the checkpoint, ErrNotFound if there is none.
+func (c *Checkpoints) Load(ctx context.Context, id job.ID, index int) ([]byte, error) {
+	n, err := name(id, index)
+	if err != nil {
+		return nil, err
+	}
+	data, err := c.bucket.GetBytes(ctx, n)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load checkpoint %d of %s: %w", index, id, err)
+	}
+	return data, nil
+}
+
+// Remove drops a checkpoint; it is no error if there is none.
+func (c *Checkpoints) Remove(ctx context.Context, id job.ID, index int) error {
+	n, err := name(id, index)
+	if err == nil {
+		err = c.bucket.Delete(ctx, n)
+	}
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil
+	}
+	return fmt.Errorf("remove checkpoint %d of %s: %w", index, id, err)
+}
