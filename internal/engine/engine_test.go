@@ -61,7 +61,14 @@ func (p *scripted) Generate(ctx context.Context, r sd.Request, onStep func(sd.Pr
 	if _, err := p.Plan(r); err != nil {
 		return nil, fmt.Errorf("draw: %w", err)
 	}
-	for step := 1; step <= r.Steps; step++ {
+	first := 1
+	if r.From != nil {
+		if r.Prompt == "other" {
+			return nil, fmt.Errorf("%w: another prompt", sd.ErrOtherPicture)
+		}
+		first = r.From.Step + 1
+	}
+	for step := first; step <= r.Steps; step++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -71,7 +78,11 @@ func (p *scripted) Generate(ctx context.Context, r sd.Request, onStep func(sd.Pr
 				return nil, err
 			}
 		}
-		onStep(sd.Progress{Step: step, Total: r.Steps, Latent: sd.Latent{Channels: 1, Height: 1, Width: 1, Data: []float32{float32(step)}}})
+		latent := sd.Latent{Channels: 1, Height: 1, Width: 1, Data: []float32{float32(step)}}
+		onStep(sd.Progress{Step: step, Total: r.Steps, Latent: latent,
+			Checkpoint: func() (*sd.Checkpoint, error) {
+				return &sd.Checkpoint{Step: step, Total: r.Steps, Latent: latent}, nil
+			}})
 	}
 	img := image.NewNRGBA(image.Rect(0, 0, r.Width, r.Height))
 	for i := range img.Pix {

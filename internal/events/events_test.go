@@ -179,13 +179,15 @@ func TestPreviews(t *testing.T) {
 		if p, err := r.Next(t.Context()); err != nil || p.Step != 12 || p.Latent.At(0, 0, 0) != 12 {
 			t.Errorf("a slow reader gets the newest preview only: step %d, %v", p.Step, err)
 		}
-		go func() {
+		var showing sync.WaitGroup
+		showing.Go(func() {
 			time.Sleep(20 * time.Millisecond)
 			show(t, l, "a", 13, 20)
-		}()
+		})
 		if p, err := r.Next(t.Context()); err != nil || p.Step != 13 {
 			t.Errorf("waiting reader: step %d, %v", p.Step, err)
 		}
+		showing.Wait()
 		for step, want := range map[int]bool{13: true, 11: true, 1: false, 14: false} {
 			if _, ok := l.Preview(t.Context(), "a", step); ok != want {
 				t.Errorf("preview of step %d kept: %v, want %v", step, ok, want)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -60,8 +61,10 @@ type JetStream struct {
 	once sync.Once
 	work sync.WaitGroup
 
-	mu   sync.Mutex
-	jobs map[job.ID]*tailOf
+	mu    sync.Mutex
+	jobs  map[job.ID]*tailOf
+	heard uint64            // place of the event that the consumer delivered last
+	gone  map[job.ID]uint64 // forgotten jobs, up to which place, while events of theirs may still be delivered
 }
 
 // tailOf is the newest part of one job's stream.
@@ -98,7 +101,7 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, e
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &JetStream{options: o, js: js, stop: make(chan struct{}), jobs: map[job.ID]*tailOf{}}
+	l := &JetStream{options: o, js: js, stop: make(chan struct{}), jobs: map[job.ID]*tailOf{}, gone: map[job.ID]uint64{}}
 	if err := l.open(ctx); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("open event log: %w", err)
@@ -210,7 +213,17 @@ func (l *JetStream) hear(m jetstream.Msg) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tailOf(id).take(p, about.Timestamp)
+	if !l.isGone(id, p.sequence) {
+		l.tailOf(id).take(p, about.Timestamp)
+	}
+	l.heard = p.sequence
+	maps.DeleteFunc(l.gone, func(_ job.ID, until uint64) bool { return until <= l.heard })
+}
+
+// isGone reports whether the event at a place was forgotten with its job. The caller holds mu.
+func (l *JetStream) isGone(id job.ID, sequence uint64) bool {
+	until, ok := l.gone[id]
+	return ok && sequence <= until
 }
 
 func decode(id job.ID, data []byte, sequence uint64) (placed, error) {
@@ -251,6 +264,10 @@ func (l *JetStream) reload(ctx context.Context, id job.ID) (placed, error) {
 	p, err := decode(id, m.Data, m.Sequence)
 	if err != nil {
 		return placed{}, err
+	}
+	if l.isGone(id, p.sequence) {
+		t.loaded = true
+		return t.last, nil
 	}
 	t.take(p, m.Time)
 	return t.last, nil
@@ -315,11 +332,18 @@ func wrongLast(err error) bool {
 
 // Forget implements Log.
 func (l *JetStream) Forget(ctx context.Context, id job.ID) error {
+	last, err := l.last(ctx, id)
+	if err != nil {
+		return err
+	}
 	if err := l.stream.Purge(ctx, jetstream.WithPurgeSubject(subject(id))); err != nil {
 		return l.failure("forget the events of", id, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if last.sequence > l.heard {
+		l.gone[id] = last.sequence
+	}
 	l.discard(id)
 	return nil
 }

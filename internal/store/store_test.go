@@ -166,3 +166,33 @@ func TestExpiry(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckpoints(t *testing.T) {
+	b := connect(t, t.TempDir())
+	c, err := OpenCheckpoints(t.Context(), b.JetStream, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Load(t.Context(), "one", 0); !errors.Is(err, ErrNotFound) {
+		t.Errorf("none yet: got %v", err)
+	}
+	for _, data := range [][]byte{{1, 2, 3}, bytes.Repeat([]byte{4}, 2<<20)} { // the second in several messages
+		if err := c.Save(t.Context(), "one", 0, data); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Load(t.Context(), "one", 0); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("got %d bytes, %v, want %d", len(got), err, len(data))
+		}
+	}
+	for range 2 { // the second time there is none
+		if err := c.Remove(t.Context(), "one", 0); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.Load(t.Context(), "one", 0); !errors.Is(err, ErrNotFound) {
+		t.Errorf("removed: got %v", err)
+	}
+	if err := c.Save(t.Context(), "../escape", 0, []byte{1}); err == nil {
+		t.Error("a name that is a path: want an error")
+	}
+}
