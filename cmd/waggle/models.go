@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 
 	"waggle/internal/models"
 )
@@ -28,7 +29,8 @@ func (c *modelsCommand) Run() error {
 	if c.JSON {
 		return json.NewEncoder(os.Stdout).Encode(s)
 	}
-	fmt.Printf("%s: %s %s, %.1f million parameters, %.1f MB\n", c.Model, s.Family, s.Variant, float64(s.Parameters)/1e6, float64(s.Bytes)/1e6)
+	kind := strings.TrimSpace(fmt.Sprint(s.Family, " ", s.Variant))
+	fmt.Printf("%s: %s, %.1f million parameters, %.1f MB\n", c.Model, kind, float64(s.Parameters)/1e6, float64(s.Bytes)/1e6)
 	for _, p := range s.Parts {
 		fmt.Printf("  %-16s %5d tensors %12d parameters\n", p.Name, p.Tensors, p.Parameters)
 	}
