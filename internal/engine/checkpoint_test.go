@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,17 +15,29 @@ import (
 
 // shelf is Checkpoints in memory; saved counts.
 type shelf struct {
+	mu    sync.Mutex
 	kept  map[string][]byte
 	saved int
 }
 
+// counts are how many checkpoints were saved, and are there.
+func (s *shelf) counts() (saved, left int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.saved, len(s.kept)
+}
+
 func (s *shelf) Save(_ context.Context, id job.ID, index int, data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.kept[fmt.Sprint(id, index)] = data
 	s.saved++
 	return nil
 }
 
 func (s *shelf) Load(_ context.Context, id job.ID, index int) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	data, ok := s.kept[fmt.Sprint(id, index)]
 	if !ok {
 		return nil, store.ErrNotFound
@@ -33,6 +46,8 @@ func (s *shelf) Load(_ context.Context, id job.ID, index int) ([]byte, error) {
 }
 
 func (s *shelf) Remove(_ context.Context, id job.ID, index int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.kept, fmt.Sprint(id, index))
 	return nil
 }
@@ -62,14 +77,14 @@ func TestCheckpointsAreSavedAndDropped(t *testing.T) {
 	withShelf(t, nil, func(t *testing.T, r *rig, s *shelf) {
 		id := r.submit("a star", one)
 		time.Sleep(4500 * time.Millisecond) // 1 s of it loads the model
-		if s.saved != 1 {
-			t.Errorf("%d checkpoints were saved after 3.5 s of drawing, want 1", s.saved)
+		if saved, _ := s.counts(); saved != 1 {
+			t.Errorf("%d checkpoints were saved after 3.5 s of drawing, want 1", saved)
 		}
 		if record, _ := r.wait(id); record.State != job.Complete {
 			t.Errorf("the job is %s: %s", record.State, record.Message)
 		}
-		if s.saved != 2 || len(s.kept) != 0 {
-			t.Errorf("%d checkpoints were saved, %d left, want 2 and 0", s.saved, len(s.kept))
+		if saved, left := s.counts(); saved != 2 || left != 0 {
+			t.Errorf("%d checkpoints were saved, %d left, want 2 and 0", saved, left)
 		}
 	})
 }

@@ -189,6 +189,9 @@ func TestCancelElsewhere(t *testing.T) {
 	}
 }
 
+// waitForLanes waits until the server has told the lanes' consumers of new jobs: a turn goes to who is known to wait.
+func waitForLanes() { time.Sleep(200 * time.Millisecond) }
+
 // TestFairShares: within a priority each client gets its turn, however many
 // jobs another has in line.
 func TestFairShares(t *testing.T) {
@@ -198,6 +201,7 @@ func TestFairShares(t *testing.T) {
 		submit(t, q, request(text, func(r *job.Request) { r.Client = text[:1] }))
 	}
 	submit(t, q, request("a0", priority(job.High), func(r *job.Request) { r.Client = "a" }))
+	waitForLanes()
 	var got []string
 	for range 8 {
 		l := next(t, q, Consumer{Node: "n"})
@@ -210,6 +214,7 @@ func TestFairShares(t *testing.T) {
 	for _, text := range []string{"a5", "a6", "b3"} {
 		submit(t, q, request(text, func(r *job.Request) { r.Client = text[:1] }))
 	}
+	waitForLanes()
 	first := next(t, q, Consumer{Node: "n"}).Record().ID
 	second := next(t, q, Consumer{Node: "n"}).Record().ID
 	if first != "b3" || second != "a5" {
