@@ -329,10 +329,7 @@ func (p *Program) bind(g pendingGroup) error {
 
 // Run submits the whole program. It does not wait: Device.Wait and Device.Read do. Step selects the part of sources that
 // strided copies read.
-func (p *Program) Run(step int) error { return p.RunRange(step, 0, len(p.commands)) }
-
-// RunRange submits commands from…to-1 only.
-func (p *Program) RunRange(step, from, to int) error {
+func (p *Program) Run(step int) error {
 	if err := p.seal(); err != nil {
 		return err
 	}
@@ -342,7 +339,7 @@ func (p *Program) RunRange(step, from, to int) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
-	if err := p.alive(from, to); err != nil {
+	if err := p.alive(); err != nil {
 		return fmt.Errorf("program %s: %w", p.label, err)
 	}
 	encoder, err := d.raw.TryCreateCommandEncoder(nil)
@@ -350,7 +347,7 @@ func (p *Program) RunRange(step, from, to int) error {
 		return fmt.Errorf("program %s: %w", p.label, err)
 	}
 	defer encoder.Release()
-	if err := encode(encoder, p.commands[from:to], step); err != nil {
+	if err := encode(encoder, p.commands, step); err != nil {
 		return fmt.Errorf("program %s: %w", p.label, err)
 	}
 	if err := d.submit(encoder); err != nil {
@@ -360,8 +357,8 @@ func (p *Program) RunRange(step, from, to int) error {
 }
 
 // alive checks that nothing the commands name was closed.
-func (p *Program) alive(from, to int) error {
-	for _, c := range p.commands[from:to] {
+func (p *Program) alive() error {
+	for _, c := range p.commands {
 		if c.kernel != nil && (c.kernel.pipeline == nil || c.group == nil) {
 			return fmt.Errorf("kernel %s is closed", c.label)
 		}
@@ -406,15 +403,6 @@ func encode(encoder *wgpu.CommandEncoder, commands []command, step int) error {
 		pass.DispatchWorkgroups(uint32(c.counts[0]), uint32(c.counts[1]), uint32(c.counts[2]))
 	}
 	return end()
-}
-
-// Labels names the recorded commands in order: the kernel's label, or what a copy does.
-func (p *Program) Labels() []string {
-	labels := make([]string, len(p.commands))
-	for i, c := range p.commands {
-		labels[i] = c.label
-	}
-	return labels
 }
 
 // Close frees the program's own memory.

@@ -84,20 +84,7 @@ func setConstants(text string, constants Constants) (string, error) {
 	return strings.Join(lines, "\n"), nil
 }
 
-// Values returns the file's u32 constants as numbers after constants have been set, so that the host computes workgroup
-// counts from what the kernel says of itself.
-func Values(name string, constants Constants) (map[string]uint64, error) {
-	raw, err := File(name)
-	if err != nil {
-		return nil, err
-	}
-	text, err := setConstants(raw, constants)
-	if err != nil {
-		return nil, fmt.Errorf("shader %s: %w", name, err)
-	}
-	return constantValues(text), nil
-}
-
+// constantValues are the text's u32 constants as numbers.
 func constantValues(text string) map[string]uint64 {
 	values := map[string]uint64{}
 	for line := range strings.Lines(text) {

@@ -50,11 +50,7 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 		c.fail("%w", err)
 		return
 	}
-	names := s.node.Joined
-	if s.op == OpConv {
-		names = []string{s.node.Name}
-	}
-	bias, err := c.weights.vector(names, ".bias", s.node.Bias, s.node.Shape.Channels())
+	bias, err := c.weights.vector(s.node.Joined, ".bias", s.node.Bias, s.node.Shape.Channels())
 	if err != nil {
 		c.fail("%w", err)
 		return

@@ -88,7 +88,7 @@ type Node struct {
 	Shape  Shape
 	Rate   Rate
 	Name   string   // input name, or the full prefix of the weights: Name+".weight", Name+".bias"
-	Joined []string // OpLinear: the full weight prefixes whose outputs stand side by side
+	Joined []string // OpLinear, OpConv: the full weight prefixes, outputs side by side; OpEmbedding: tokens, positions
 	Bias   bool     // OpLinear, OpConv: has Name+".bias"
 
 	Stride     int        // OpConv: 1 or 2

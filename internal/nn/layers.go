@@ -91,6 +91,7 @@ func (g *Graph) conv(name string, x Tensor, out int, n Node) Tensor {
 		return Tensor{g.graphState, 0}
 	}
 	n.Op, n.In, n.Name, n.Bias = OpConv, []int{x.id}, g.full(name), true
+	n.Joined = []string{n.Name}
 	h, w := s[1], s[2]
 	switch {
 	case n.Upsample:

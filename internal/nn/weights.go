@@ -61,9 +61,6 @@ func (w *Weights) matrix(n *Node) (gpu.Memory, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := strings.Join(n.Joined, "+")
-	if n.Op == OpConv {
-		key = n.Name
-	}
 	if im, ok := w.images[key]; ok {
 		return im, nil
 	}
@@ -93,12 +90,11 @@ type matrixShape struct{ out, in, taps int }
 
 // shapeOf returns the extents of a linear's or convolution's weight, joined ones together.
 func (w *Weights) shapeOf(n *Node) matrixShape {
-	names := n.Joined
 	s := matrixShape{out: n.Shape.Channels(), taps: 1}
 	if n.Op == OpConv {
-		names, s.taps = []string{n.Name}, 9
+		s.taps = 9
 	}
-	if t, ok := w.source.Tensor(names[0] + ".weight"); ok && len(t.Shape) > 1 {
+	if t, ok := w.source.Tensor(n.Joined[0] + ".weight"); ok && len(t.Shape) > 1 {
 		s.in = t.Shape[1]
 	}
 	return s
@@ -108,16 +104,12 @@ func (w *Weights) shapeOf(n *Node) matrixShape {
 // is not copied.
 func (w *Weights) joined(n *Node) ([]byte, matrixShape, error) {
 	shape := w.shapeOf(n)
-	names := n.Joined
-	if n.Op == OpConv {
-		names = []string{n.Name}
-	}
-	if len(names) == 1 {
-		halves, err := w.halves(names[0] + ".weight")
+	if len(n.Joined) == 1 {
+		halves, err := w.halves(n.Joined[0] + ".weight")
 		return halves, shape, err
 	}
 	all := make([]byte, 0, 2*shape.out*shape.in*shape.taps)
-	for _, name := range names {
+	for _, name := range n.Joined {
 		halves, err := w.halves(name + ".weight")
 		if err != nil {
 			return nil, shape, err
