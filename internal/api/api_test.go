@@ -124,6 +124,26 @@ func TestLists(t *testing.T) {
 	}
 }
 
+// TestStateEvents: a change of state is an event like the others on both ways,
+// with a number and without a step.
+func TestStateEvents(t *testing.T) {
+	h := start(t, script{})
+	id := h.submit(jobBody(""))
+	list := h.followAll(id)
+	if first := list[0]; first.name != "state" || first.id != "1" || first.data != `{"type":"state","state":"running"}` {
+		t.Errorf("the first event is %v", first)
+	}
+	if len(list) != 7 || list[1].id != "2" || list[1].event.Step != 1 {
+		t.Errorf("want the start, four steps, complete and the marker, got %v", list)
+	}
+	w := h.dial(nil)
+	w.send(`{"type":"subscribe","job":%q}`, id)
+	events, _, _ := w.job(job.ID(id))
+	if e := events[0]; e.ID != 1 || e.Event.Type != job.ChangeEvent || e.Event.State != job.Running {
+		t.Errorf("the socket's first event is %+v", e)
+	}
+}
+
 // TestKeepAlive: silence is filled with comments, and a stream whose job has
 // ended without saying so is ended.
 func TestKeepAlive(t *testing.T) {
@@ -195,7 +215,7 @@ func TestClient(t *testing.T) {
 		last = e
 		n++
 	}
-	if n != 21 || last.Type != job.CompleteEvent || last.Width != 128 {
+	if n != 22 || last.Type != job.CompleteEvent || last.Width != 128 {
 		t.Errorf("%d events, last %+v", n, last.Type)
 	}
 	file, err := c.Image(ctx, id, 1)

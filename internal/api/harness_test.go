@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,6 +164,7 @@ func (h *harness) engine(ctx context.Context, sc script) {
 // generation are refused. An empty state means that ctx ended.
 func (h *harness) work(ctx context.Context, l queue.Lease, stepTime time.Duration) (job.State, job.Outcome) {
 	r := l.Record()
+	h.events.Publish(ctx, r.ID, job.StateEvent(job.Running))
 	if r.Request.Operation != job.Generation {
 		return job.Failed, job.Outcome{Kind: job.InvalidInput, Message: string(r.Request.Operation) + " is not supported by this worker"}
 	}
@@ -322,8 +324,15 @@ func parseSSE(t *testing.T, text string) (list []sse) {
 	return list
 }
 
-// follow reads a job's stream to its end.
+// follow reads a job's stream to its end, and leaves out changes of state, as
+// clients do that know the worker's protocol alone.
 func (h *harness) follow(id string, header ...string) []sse {
+	h.t.Helper()
+	return slices.DeleteFunc(h.followAll(id, header...), func(m sse) bool { return m.event.Type == job.ChangeEvent })
+}
+
+// followAll reads a job's stream to its end.
+func (h *harness) followAll(id string, header ...string) []sse {
 	h.t.Helper()
 	a := h.get("/v1/jobs/"+id+"/stream", header...)
 	h.wants(a, 200, "")

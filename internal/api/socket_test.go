@@ -102,8 +102,8 @@ func TestSocketJob(t *testing.T) {
 			t.Errorf("event %d has number %d", i+1, e.ID)
 		}
 	}
-	if len(events) != 21 || events[20].Event.Image == "" {
-		t.Errorf("%d events, want 20 steps and complete with its picture", len(events))
+	if len(events) != 22 || events[21].Event.Image == "" {
+		t.Errorf("%d events, want its start, 20 steps and complete with its picture", len(events))
 	}
 	if last := states[len(states)-1]; last.State != job.Complete || last.Record == nil || len(last.Record.Pictures) != 1 {
 		t.Errorf("last state %+v", last)
@@ -114,9 +114,9 @@ func TestSocketJob(t *testing.T) {
 	checkLatentFrame(t, frames[len(frames)-1], ok.Job)
 
 	// A late subscription gets it all again, and only what it asks for.
-	w.send(`{"type":"subscribe","job":%q,"after":19,"preview":"none"}`, ok.Job)
-	if events, _, frames := w.job(ok.Job); len(events) != 2 || events[0].ID != 20 || frames != nil {
-		t.Errorf("after 19: %d events, %d previews", len(events), len(frames))
+	w.send(`{"type":"subscribe","job":%q,"after":20,"preview":"none"}`, ok.Job)
+	if events, _, frames := w.job(ok.Job); len(events) != 2 || events[0].ID != 21 || frames != nil {
+		t.Errorf("after 20: %d events, %d previews", len(events), len(frames))
 	}
 	w.send(`{"type":"ping","ref":{"x":1}}`)
 	if r := w.answer(`{"x":1}`); r.Type != "pong" {
@@ -246,8 +246,8 @@ func TestSocketSlowReader(t *testing.T) {
 	w.send(`{"type":"subscribe","job":%q}`, id)
 	waitFor(t, "the job's end", func() bool { return h.state(id) == job.Complete })
 	events, _, frames := w.job(job.ID(id))
-	if len(events) != 151 {
-		t.Errorf("%d events, want 151", len(events))
+	if len(events) != 152 {
+		t.Errorf("%d events, want 152", len(events))
 	}
 	if len(frames) > 100 {
 		t.Errorf("%d of 150 previews were kept for a client that did not read", len(frames))

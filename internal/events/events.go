@@ -22,9 +22,10 @@ var (
 
 // Log keeps the events and previews of all jobs.
 type Log interface {
-	// Publish appends an event. An event of a step already reported, and any
-	// event after the last one, is dropped: a job that is run again from an
-	// earlier step does not repeat itself.
+	// Publish appends an event. An event of a step already reported, one of the
+	// state that was told last (at first: queued), and any after the last one
+	// is dropped: a job that is run again from an earlier step does not repeat
+	// itself.
 	Publish(ctx context.Context, id job.ID, e job.Event) error
 	// ShowPreview offers the latent after a step. To be found with its event
 	// it must be shown before the event is published. It takes ownership.

@@ -97,7 +97,8 @@ func show(t *testing.T, l Log, id job.ID, step, total int) {
 	}
 }
 
-// rest reads a stream to its end, or until nothing comes, as "number type step".
+// rest reads a stream to its end, or until nothing comes, as "number type step",
+// where a change of state stands as the state.
 func rest(t *testing.T, r Reader) (lines []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), quiet)
@@ -110,7 +111,11 @@ func rest(t *testing.T, r Reader) (lines []string) {
 			}
 			return lines
 		}
-		lines = append(lines, fmt.Sprint(e.Number, " ", e.Type, " ", e.Step))
+		what := string(e.Type)
+		if e.Type == job.ChangeEvent {
+			what = string(e.State)
+		}
+		lines = append(lines, fmt.Sprint(e.Number, " ", what, " ", e.Step))
 	}
 }
 
@@ -164,6 +169,29 @@ func TestNothingTwice(t *testing.T) {
 		want := []string{"1 progress 1", "2 progress 2", "3 progress 3", "4 preview 4", "5 complete 0"}
 		if got := rest(t, read(t, l, "a", 0)); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// TestStates: a change of state is told once, and does not make the log forget
+// the step before it.
+func TestStates(t *testing.T) {
+	eachHost(t, func(t *testing.T, l Log) {
+		publish(t, l, "a", job.StateEvent(job.Queued)) // as every job begins
+		for range 2 {
+			publish(t, l, "a", job.StateEvent(job.Running))
+			steps(t, l, "a", 1, 2, 4)
+			publish(t, l, "a", job.StateEvent(job.Running))
+		}
+		publish(t, l, "a", job.StateEvent(job.Paused), job.StateEvent(job.Paused), job.StateEvent(job.Queued), job.StateEvent(job.Running))
+		steps(t, l, "a", 2, 3, 4)
+		publish(t, l, "a", complete, job.StateEvent(job.Queued))
+		want := []string{"1 running 0", "2 preview 1", "3 progress 2", "4 paused 0", "5 queued 0", "6 running 0", "7 progress 3", "8 complete 0"}
+		if got := rest(t, read(t, l, "a", 0)); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if got := rest(t, read(t, l, "a", 4)); !slices.Equal(got, want[4:]) {
+			t.Errorf("after event 4: got %q, want %q", got, want[4:])
 		}
 	})
 }

@@ -78,15 +78,18 @@ type tailOf struct {
 	touched  time.Time
 }
 
-// placed is an event with its place in the stream of all jobs.
+// placed is an event with its place in the stream of all jobs, and how far its
+// own stream has come with it.
 type placed struct {
 	job.Event
 	sequence uint64
+	standing standing
 }
 
 // stored is an event's form in the stream; on the wire its number is elsewhere.
 type stored struct {
-	Number uint64 `json:"number"`
+	Number   uint64   `json:"number"`
+	Standing standing `json:"standing,omitzero"`
 	job.Event
 }
 
@@ -177,7 +180,7 @@ func (t *tailOf) wake() {
 	t.changed = make(chan struct{})
 }
 
-func (t *tailOf) ended() bool { return t.last.Number > 0 && t.last.Final() }
+func (t *tailOf) ended() bool { return t.last.standing.ended }
 
 // take adds an event that follows the last, or one that is newer with what
 // lies between left to the stream. The caller holds mu.
@@ -232,7 +235,8 @@ func decode(id job.ID, data []byte, sequence uint64) (placed, error) {
 		return placed{}, fmt.Errorf("read event of %s: %w", id, err)
 	}
 	s.Event.Number = s.Number
-	return placed{s.Event, sequence}, nil
+	at, _ := s.Standing.after(s.Event) // adds nothing but the end, and the step where an older version wrote the event
+	return placed{s.Event, sequence, at}, nil
 }
 
 // last returns a job's newest event, from the stream if it is not known. Its
@@ -291,12 +295,13 @@ func (l *JetStream) Publish(ctx context.Context, id job.ID, e job.Event) error {
 		if err != nil {
 			return err
 		}
-		if last.Number > 0 && last.Final() || !e.Final() && e.Step <= last.Step {
+		next, news := last.standing.after(e)
+		if !news {
 			return nil
 		}
 		e.Number = last.Number + 1
 		var conflict bool
-		if conflict, err = l.append(ctx, id, e, last.sequence); !conflict {
+		if conflict, err = l.append(ctx, id, placed{e, last.sequence, next}); !conflict {
 			return err
 		}
 		last, err = l.reload(ctx, id)
@@ -304,14 +309,14 @@ func (l *JetStream) Publish(ctx context.Context, id job.ID, e job.Event) error {
 	return fmt.Errorf("publish an event of %s: others write all the time", id)
 }
 
-// append writes an event behind the one at a place in the stream; conflict if
+// append writes an event behind the one whose place it carries; conflict if
 // that is not the job's last.
-func (l *JetStream) append(ctx context.Context, id job.ID, e job.Event, after uint64) (conflict bool, err error) {
-	data, err := json.Marshal(stored{e.Number, e})
+func (l *JetStream) append(ctx context.Context, id job.ID, p placed) (conflict bool, err error) {
+	data, err := json.Marshal(stored{p.Number, p.standing, p.Event})
 	if err != nil {
 		return false, err
 	}
-	ack, err := l.js.Publish(ctx, subject(id), data, jetstream.WithExpectLastSequencePerSubject(after))
+	ack, err := l.js.Publish(ctx, subject(id), data, jetstream.WithExpectLastSequencePerSubject(p.sequence))
 	if wrongLast(err) {
 		return true, nil
 	}
@@ -320,7 +325,8 @@ func (l *JetStream) append(ctx context.Context, id job.ID, e job.Event, after ui
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tailOf(id).take(placed{e, ack.Sequence}, time.Now())
+	p.sequence = ack.Sequence
+	l.tailOf(id).take(p, time.Now())
 	return false, nil
 }
 

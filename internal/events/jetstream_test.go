@@ -48,6 +48,34 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestStatesRestart: after a restart what was told last is known, also where
+// the event told last was written by a version that wrote events alone.
+func TestStatesRestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := connect(t, dir)
+	l := open(t, b, time.Hour)
+	steps(t, l, "a", 1, 3, 4)
+	publish(t, l, "a", job.StateEvent(job.Paused))
+	if _, err := b.JetStream.Publish(t.Context(), subject("old"), []byte(`{"number":1,"type":"progress","step":7,"total":9}`)); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	b.Close()
+
+	l = open(t, connect(t, dir), time.Hour)
+	for _, id := range []job.ID{"a", "old"} {
+		publish(t, l, id, job.StateEvent(job.Paused))
+		steps(t, l, id, 1, 8, 9)
+	}
+	if got, want := rest(t, read(t, l, "a", 3)), "4 paused 0"; got[0] != want || len(got) != 6 {
+		t.Errorf("got %q, want %s and steps 4 to 8", got, want)
+	}
+	if got, want := rest(t, read(t, l, "old", 1)), []string{"2 paused 0", "3 progress 8"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestTwoWriters: two processes that report the same job leave one stream
 // without gaps and nothing twice; both hear all of it, previews included.
 func TestTwoWriters(t *testing.T) {

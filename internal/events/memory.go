@@ -34,6 +34,7 @@ type Memory struct {
 // stream is what one job has reported.
 type stream struct {
 	events   []job.Event // event number n at n-1
+	standing standing
 	previews []job.Preview
 	changed  chan struct{} // closed and replaced at every change
 	touched  time.Time
@@ -96,26 +97,18 @@ func (l *Memory) Publish(_ context.Context, id job.ID, e job.Event) error {
 		return ErrClosed
 	}
 	s := l.stream(id)
-	if s.ended() || !e.Final() && e.Step <= s.lastStep() {
+	next, news := s.standing.after(e)
+	if !news {
 		return nil
 	}
+	s.standing = next
 	e.Number = uint64(len(s.events)) + 1
 	s.events = append(s.events, e)
 	s.wake()
 	return nil
 }
 
-func (s *stream) ended() bool {
-	n := len(s.events)
-	return n > 0 && s.events[n-1].Final()
-}
-
-func (s *stream) lastStep() int {
-	if n := len(s.events); n > 0 {
-		return s.events[n-1].Step
-	}
-	return 0
-}
+func (s *stream) ended() bool { return s.standing.ended }
 
 // ShowPreview implements Log.
 func (l *Memory) ShowPreview(_ context.Context, id job.ID, p job.Preview) error {

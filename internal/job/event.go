@@ -7,10 +7,12 @@ import "strings"
 type EventType string
 
 // The events of a job. Each executed step has one ProgressEvent or
-// PreviewEvent; the last event is a CompleteEvent or an ErrorEvent.
+// PreviewEvent; a ChangeEvent says that the job runs now, is paused, or waits
+// again; the last event is a CompleteEvent or an ErrorEvent.
 const (
 	ProgressEvent EventType = "progress"
 	PreviewEvent  EventType = "preview"
+	ChangeEvent   EventType = "state"
 	CompleteEvent EventType = "complete"
 	ErrorEvent    EventType = "error"
 )
@@ -22,6 +24,8 @@ type Event struct {
 	// Number is the event's place in its job's stream, from 1, without gaps.
 	Number uint64    `json:"-"`
 	Type   EventType `json:"type"`
+
+	State State `json:"state,omitempty"` // of a ChangeEvent: queued, running or paused
 
 	Step    int     `json:"step,omitempty"` // 1…Total
 	Total   int     `json:"total,omitempty"`
@@ -61,6 +65,10 @@ func StepEvent(step, total int) Event {
 	}
 	return e
 }
+
+// StateEvent is the event of a change to a state that is not final. The end
+// has events of its own, and being submitted is no change.
+func StateEvent(s State) Event { return Event{Type: ChangeEvent, State: s} }
 
 // EndEvent is the last event of a job that has ended; false if it has not.
 func (r Record) EndEvent() (Event, bool) {

@@ -50,6 +50,10 @@ export class Job {
         this.total = event.total;
         this.marks = [...this.marks, [event.step, now]].slice(-window);
         break;
+      case 'state':
+        this.state = event.state;
+        this.restart();
+        break;
       case 'complete':
         this.state = 'complete';
         this.step = this.total;

@@ -98,6 +98,7 @@ function tell(job, event) {
   const say = {
     progress: () => (job.step % quarter === 0 && job.step < job.total ? `Step ${job.step} of ${job.total}` : undefined),
     complete: () => `The picture is done${job.elapsed ? `, it took ${duration(job.elapsed)}` : ''}`,
+    state: () => (job.state === 'paused' ? 'Paused' : undefined),
     error: () => (job.state === 'cancelled' ? 'Cancelled' : `It failed: ${job.message}`),
   };
   const text = (say[event.type] ?? say.progress)();
