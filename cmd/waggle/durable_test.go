@@ -36,38 +36,52 @@ type placedEvent struct {
 // replay reads a stream behind an event until the end marker, or until enough says so.
 func (s *server) replay(stream string, after int, enough func(placedEvent) bool) (list []placedEvent) {
 	s.Helper()
-	r, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.url+stream, nil)
+	err := s.hear(stream, after, func(e placedEvent) bool {
+		list = append(list, e)
+		return enough == nil || !enough(e)
+	})
 	if err != nil {
 		s.Fatal(err)
+	}
+	return list
+}
+
+// hear reads a stream behind an event until its end, or until on says no. A connection that is cut is no error.
+func (s *server) hear(stream string, after int, on func(placedEvent) bool) error {
+	r, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.url+stream, nil)
+	if err != nil {
+		return err
 	}
 	r.Header.Set("Last-Event-ID", strconv.Itoa(after))
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
-		s.Fatal(err)
+		return err
 	}
 	defer response.Body.Close()
-	var id int
-	lines := bufio.NewScanner(response.Body)
-	lines.Buffer(nil, 16<<20)
-	for lines.Scan() {
-		key, value, _ := strings.Cut(lines.Text(), ": ")
-		switch {
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", stream, response.Status)
+	}
+	id := 0
+	for lines := bufio.NewReader(response.Body); ; {
+		text, err := lines.ReadString('\n')
+		if err != nil {
+			return nil
+		}
+		switch key, value, _ := strings.Cut(strings.TrimSuffix(text, "\n"), ": "); {
 		case key == "id":
 			if id, err = strconv.Atoi(value); err != nil {
-				s.Fatal(err)
+				return err
 			}
 		case key == "data" && strings.HasPrefix(value, "{"):
 			e := placedEvent{id: id}
 			if err := json.Unmarshal([]byte(value), &e.event); err != nil {
-				s.Fatal(err)
+				return fmt.Errorf("event %d of %s: %w", id, stream, err)
 			}
-			list = append(list, e)
-			if enough != nil && enough(e) {
-				return list
+			if !on(e) {
+				return nil
 			}
 		}
 	}
-	return list
 }
 
 // TestKill kills the real program in the middle of its work, twice, and starts it on the same folder: no job is lost, none

@@ -35,7 +35,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
 		return 1
 	}
-	return m.Run()
+	return tally.report(os.Stdout, m.Run())
 }
 
 // needAdapter skips a test that draws where the person who runs it says that there is no adapter.
@@ -52,7 +52,13 @@ const commandLimit = 3 * time.Minute
 // command is a run of the program, in a folder of its own, without settings from the environment.
 func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	return commandFor(t, commandLimit, args...)
+}
+
+// commandFor is a run that may take longer, or must not.
+func commandFor(t testing.TB, limit time.Duration, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, program, args...)
 	c.Dir, c.Env = t.TempDir(), append(cleanEnviron(), "XDG_DATA_HOME="+t.TempDir())

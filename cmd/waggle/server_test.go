@@ -112,12 +112,21 @@ type answer struct {
 	body   []byte
 }
 
-// ask makes a request; body may be nil.
+// ask makes a request, which must be answered; body may be nil.
 func (s *server) ask(method, path string, body []byte) answer {
 	s.Helper()
+	a, err := s.reach(method, path, body)
+	if err != nil {
+		s.Fatalf("%s %s: %v", method, path, err)
+	}
+	return a
+}
+
+// reach makes a request to a server that may not be there.
+func (s *server) reach(method, path string, body []byte) (answer, error) {
 	r, err := http.NewRequestWithContext(s.Context(), method, s.url+path, bytes.NewReader(body))
 	if err != nil {
-		s.Fatal(err)
+		return answer{}, err
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
@@ -127,14 +136,11 @@ func (s *server) ask(method, path string, body []byte) answer {
 	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
-		s.Fatalf("%s %s: %v", method, path, err)
+		return answer{}, err
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		s.Fatalf("%s %s: %v", method, path, err)
-	}
-	return answer{response.StatusCode, response.Header, data}
+	return answer{response.StatusCode, response.Header, data}, err
 }
 
 // get asks for a JSON object.
