@@ -127,7 +127,7 @@ func (c *benchCommand) measure(ctx context.Context, l *loaded, r sd.Request, i i
 		last, lastCPU, steps = last-first, lastCPU-firstCPU, steps-1
 	}
 	got.Step, got.StepCPU = last.Seconds()*1e3/float64(steps), lastCPU.Seconds()*1e3/float64(steps)
-	plan, err := l.Plan(r)
+	plan, err := l.Plan(r, 1)
 	if err != nil {
 		return got, err
 	}

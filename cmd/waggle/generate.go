@@ -224,7 +224,7 @@ func numbered(path string, i, count int) string {
 }
 
 func (c *generateCommand) printPlan(l *loaded, r job.Request) error {
-	plan, err := l.Plan(engine.Request(r, *r.Seed))
+	plan, err := l.Plan(engine.Request(r, *r.Seed), 1)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ type Pipeline interface {
 	Generate(ctx context.Context, r sd.Request, onStep func(sd.Progress)) (*image.NRGBA, error)
 	// Plan says what Generate would need on the device, or what is wrong with
 	// the request.
-	Plan(r sd.Request) (sd.Plan, error)
+	Plan(r sd.Request, batch int) (sd.Plan, error)
 	Info() sd.Info
 	Close()
 }

@@ -44,7 +44,7 @@ func (p *scripted) Info() sd.Info {
 
 func (p *scripted) Close() { p.closed = true }
 
-func (p *scripted) Plan(r sd.Request) (sd.Plan, error) {
+func (p *scripted) Plan(r sd.Request, _ int) (sd.Plan, error) {
 	if r.Prompt == "wordy" {
 		return sd.Plan{}, errors.New("Prompt too long: 1300 tokens")
 	}
@@ -58,7 +58,7 @@ func (p *scripted) Generate(ctx context.Context, r sd.Request, onStep func(sd.Pr
 		return nil, errors.New("used after Close")
 	}
 	*p.requests = append(*p.requests, r)
-	if _, err := p.Plan(r); err != nil {
+	if _, err := p.Plan(r, 1); err != nil {
 		return nil, fmt.Errorf("draw: %w", err)
 	}
 	first := 1

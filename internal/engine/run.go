@@ -223,7 +223,7 @@ func (e *Engine) diagnose(r sd.Request, err error) error {
 	if errors.As(err, &p) || errors.Is(err, gpu.ErrDeviceLost) {
 		return err
 	}
-	plan, refused := e.pipeline.Plan(r)
+	plan, refused := e.pipeline.Plan(r, 1)
 	switch {
 	case refused != nil:
 		return job.Errorf(job.InvalidInput, "Invalid input: %w", refused)

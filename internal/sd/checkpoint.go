@@ -18,7 +18,7 @@ import (
 // Values are not to be changed.
 type Checkpoint struct {
 	Terms       []Term      // what the picture depends on
-	Step, Total int         // steps done, from 1, and all steps
+	Step, Total int         // steps done, and all steps
 	Latent      Latent      // after the step, with the noise that is still to go
 	History     [][]float32 // the sampler's earlier estimates of the clean latent, newest first, each as long as the latent
 	Noise       noise.PictureState
@@ -149,7 +149,7 @@ func parseHeader(data []byte) (checkpointHeader, error) {
 func (h checkpointHeader) check() error {
 	var l limits
 	l.between("total", h.Total, 1, maxSteps)
-	l.between("step", h.Step, 1, h.Total)
+	l.between("step", h.Step, 0, h.Total)
 	l.between("channels", h.Channels, 1, maxChannels)
 	l.between("height", h.Height, 1, maxSide)
 	l.between("width", h.Width, 1, maxSide)

@@ -129,27 +129,27 @@ func FuzzCheckpoint(f *testing.F) {
 }
 
 // halfway is a 512×512 picture after ten steps, with a network that changes nothing.
-func halfway(b *testing.B, p *Pipeline, name sampler.Name) *work {
+func halfway(b *testing.B, p *Pipeline, name sampler.Name) *Drawing {
 	b.Helper()
 	s, err := p.settle(Request{Prompt: quick.Prompt, Negative: "blurred", Width: 512, Height: 512, Sampler: string(name), Dialect: "a1111-cpu"})
 	if err != nil {
 		b.Fatal(err)
 	}
-	w, err := p.begin(s)
+	d, err := p.begin(s)
 	if err != nil {
 		b.Fatal(err)
 	}
 	network := func(x []float32, _ sampler.Point) ([]float32, error) { return slices.Clone(x), nil }
-	for ; w.step < 10; w.step++ {
-		if err := w.sampler.Step(w.step, w.latent, network, w.noise.Step); err != nil {
+	for ; d.step < 10; d.step++ {
+		if err := d.sampler.Step(d.step, d.latent, network, d.noise.Step); err != nil {
 			b.Fatal(err)
 		}
 	}
-	return w
+	return d
 }
 
-func encoded(b *testing.B, p *Pipeline, w *work) []byte {
-	c, err := p.checkpoint(w)
+func encoded(b *testing.B, d *Drawing) []byte {
+	c, err := d.Checkpoint()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -164,17 +164,17 @@ func encoded(b *testing.B, p *Pipeline, w *work) []byte {
 func BenchmarkCheckpoint(b *testing.B) {
 	p := tinyPipeline(b, plainGo{})
 	for _, name := range []sampler.Name{sampler.DDIM, sampler.DPMpp2M, sampler.DPMpp3MSDE} {
-		w := halfway(b, p, name)
+		d := halfway(b, p, name)
 		b.Run(string(name)+"/first", func(b *testing.B) {
 			for b.Loop() {
-				w.terms, p.weights = nil, ""
-				encoded(b, p, w)
+				d.terms, p.weights = nil, ""
+				encoded(b, d)
 			}
 		})
 		b.Run(string(name)+"/later", func(b *testing.B) {
 			size := 0
 			for b.Loop() {
-				size = len(encoded(b, p, w))
+				size = len(encoded(b, d))
 			}
 			b.ReportMetric(float64(size)/1024, "KiB")
 		})
@@ -184,10 +184,10 @@ func BenchmarkCheckpoint(b *testing.B) {
 // BenchmarkResume reads the checkpoint of a 512×512 picture and makes ready to go on, in the dialect that takes longest.
 func BenchmarkResume(b *testing.B) {
 	p := tinyPipeline(b, plainGo{})
-	w := halfway(b, p, sampler.DPMppSDE)
-	data := encoded(b, p, w)
+	d := halfway(b, p, sampler.DPMppSDE)
+	data := encoded(b, d)
 	for b.Loop() {
-		s := w.settings
+		s := d.settings
 		s.From = new(Checkpoint)
 		if err := s.From.UnmarshalBinary(data); err != nil {
 			b.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"waggle/internal/goldens"
+	"waggle/internal/nn"
 )
 
 // TestColoursOfTinyShapes fits the rule latent → RGB to the built-in model's reference pictures, as its encoder sees them.
@@ -21,7 +22,7 @@ func TestColoursOfTinyShapes(t *testing.T) {
 	var latents, rgb []float32
 	for i := 0; i < 64; i += 4 {
 		picture := cut(sheet, i%8*128, i/8*128, 128)
-		encoder, err := p.program("encode", p.networks.vae.tensors, encodeGraph(p.networks.vae, 16, 16))
+		encoder, err := p.program("encode", p.networks.vae.tensors, func() *nn.Graph { return encodeGraph(p.networks.vae, 16, 16) })
 		if err != nil {
 			t.Fatal(err)
 		}

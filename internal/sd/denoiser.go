@@ -4,38 +4,27 @@ import (
 	"fmt"
 	"slices"
 
+	"waggle/internal/nn"
 	"waggle/internal/sampler"
 )
 
-// denoiser is the UNet at work on one picture.
-type denoiser struct {
-	unet       program
-	s          settings
-	prediction sampler.Prediction
-	times      []float64 // those the network can be asked at
-	sample     []float32 // [passes,H,W,C], filled anew each step
-	guess      []float32 // [C,H,W] the latest estimate of the clean latent
-}
-
-// denoiser compiles the UNet for a picture and gives it what does not change with the steps.
-func (p *Pipeline) denoiser(s settings, prompts []conditioning) (*denoiser, error) {
-	c := p.networks.unet.config
-	places := len(prompts[0].context) / c.Context
-	graph := unetGraph(p.networks.unet, s.passes, s.height, s.width, places)
-	unet, err := p.program(fmt.Sprint("unet ", s.passes, s.height, s.width, places), p.networks.unet.tensors, graph)
-	if err != nil {
-		return nil, fmt.Errorf("unet: %w", err)
+// seated is the UNet's program for the drawing, with what does not change with its steps.
+func (p *Pipeline) seated(d *Drawing) (*compiled, error) {
+	c, s := p.networks.unet.config, d.Shape()
+	unet, err := p.program(fmt.Sprint("unet ", s), p.networks.unet.tensors, func() *nn.Graph {
+		return unetGraph(p.networks.unet, s.Passes, d.height, d.width, s.Tokens)
+	})
+	if err != nil || unet.seat == d {
+		return unet, err
 	}
-	d := &denoiser{unet: unet, s: s, prediction: p.model.Config().Prediction}
-	if d.times, err = s.times(); err != nil {
-		return nil, err
-	}
-	for name, v := range c.inputs(d.times, prompts, s.Height, s.Width) {
+	unet.seat = nil
+	for name, v := range c.inputs(d.times, d.prompts, d.Height, d.Width) {
 		if err := unet.SetInput(name, v); err != nil {
-			return nil, fmt.Errorf("unet: %w", err)
+			return nil, err
 		}
 	}
-	return d, nil
+	unet.seat = d
+	return unet, nil
 }
 
 // inputs are what does not depend on the latent: sinusoids of every time for every pass, text states, added vector.
@@ -57,32 +46,31 @@ func (c UNetConfig) inputs(times []float64, prompts []conditioning, height, widt
 }
 
 // denoised is the sampler's question: the clean latent that the network sees in x [C,H,W] at a noise level.
-func (d *denoiser) denoised(x []float32, at sampler.Point) ([]float32, error) {
+func (d *Drawing) denoised(x []float32, at sampler.Point) ([]float32, error) {
 	step := slices.Index(d.times, at.Timestep)
 	if step < 0 {
 		return nil, fmt.Errorf("time %v is not one of the sampler's", at.Timestep)
 	}
-	cells := d.s.height * d.s.width
-	one := transposed(x, 1, d.s.channels, cells)
+	unet, err := d.pipeline.seated(d)
+	if err != nil {
+		return nil, fmt.Errorf("unet: %w", err)
+	}
+	cells := d.height * d.width
+	one := transposed(x, 1, d.channels, cells)
 	scale := float32(at.InputScale())
 	for i := range one {
 		one[i] *= scale
 	}
-	d.sample = d.sample[:0]
-	for range d.s.passes {
-		d.sample = append(d.sample, one...)
-	}
-	out, err := run(d.unet, step, "sample", d.sample, "prediction")
+	out, err := run(unet, step, "sample", slices.Repeat(one, d.passes), "prediction")
 	if err != nil {
 		return nil, fmt.Errorf("unet: %w", err)
 	}
-	out = transposed(out, d.s.passes, cells, d.s.channels)
-	if d.s.passes == 2 {
-		out = sampler.Guide(out[:len(x)], out[len(x):], d.s.Guidance)
+	out = transposed(out, d.passes, cells, d.channels)
+	if d.passes == 2 {
+		out = sampler.Guide(out[:len(x)], out[len(x):], d.Guidance)
 	}
-	denoised, err := at.Denoise(d.prediction, x, out)
-	d.guess = denoised
-	return denoised, err
+	d.guess, err = at.Denoise(d.pipeline.model.Config().Prediction, x, out)
+	return d.guess, err
 }
 
 // run gives a program its one changing input, runs a step and reads one output.

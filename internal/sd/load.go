@@ -42,7 +42,7 @@ func newPipeline(c compiler, m *models.Model) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		name: m.Name, networks: networks, family: family, compiler: c,
-		programs: newCache(programLimit, program.Close), texts: newCache[conditioning](textLimit, nil),
+		programs: newCache(programLimit, (*compiled).Close), texts: newCache[conditioning](textLimit, nil),
 	}
 	for i, files := range []models.TokenizerFiles{m.Tokenizer, m.Tokenizer2}[:len(networks.text)] {
 		t, err := newTokenizer(files, networks.text[i].config)
@@ -103,11 +103,18 @@ const (
 	textLimit       = 64
 )
 
-// program finds a compiled graph or compiles it.
-func (p *Pipeline) program(key string, src weights.Source, g *nn.Graph) (program, error) {
+// compiled is a program in the cache.
+type compiled struct {
+	program
+	seat *Drawing // of a UNet: whose prompts and times it has been given
+}
+
+// program finds a compiled graph, or builds and compiles it.
+func (p *Pipeline) program(key string, src weights.Source, build func() *nn.Graph) (*compiled, error) {
 	if found, ok := p.programs.get(key); ok {
 		return found, nil
 	}
+	g := build()
 	if err := p.makeRoom(g); err != nil {
 		return nil, err
 	}
@@ -120,8 +127,9 @@ func (p *Pipeline) program(key string, src weights.Source, g *nn.Graph) (program
 	if err != nil {
 		return nil, err
 	}
-	p.programs.put(key, made)
-	return made, nil
+	c := &compiled{program: made}
+	p.programs.put(key, c)
+	return c, nil
 }
 
 // makeRoom drops compiled graphs until g has room beside the others.
@@ -133,10 +141,10 @@ func (p *Pipeline) makeRoom(g *nn.Graph) error {
 	p.programs.shrink(programLimit - 1)
 	kept := int64(0)
 	for _, c := range p.programs.values {
-		kept += activations(c)
+		kept += activations(c.program)
 	}
 	for len(p.programs.order) > 0 && kept+plan.Activations() > activationLimit {
-		kept -= activations(p.programs.values[p.programs.order[0]])
+		kept -= activations(p.programs.values[p.programs.order[0]].program)
 		p.programs.shrink(len(p.programs.order) - 1)
 	}
 	return nil

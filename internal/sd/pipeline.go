@@ -2,6 +2,9 @@
 // kind. A model's shape is data ([UNetConfig] and its like, read from config.json or off the tensors); the networks are
 // written once, as graphs of package nn; a [Pipeline] is the method: encode, noise, denoise step by step, decode.
 //
+// [Pipeline.Generate] is all of it for one picture. In parts it is [Pipeline.Begin], [Pipeline.Step] and [Pipeline.Finish] of
+// a [Drawing]: drawings of equal [Shape] are stepped together, each at its own step.
+//
 // A picture can be left between any two steps and taken up again, in another process too: a [Checkpoint] holds the latent,
 // the sampler's memory and the position in the noise. On the same adapter the picture is then the same to the last bit.
 // What the steps have in common (text, programs) is made anew.
@@ -13,6 +16,7 @@ import (
 	"image"
 	"time"
 
+	"waggle/internal/nn"
 	"waggle/internal/sampler"
 	"waggle/internal/tokenizer"
 )
@@ -34,8 +38,6 @@ type Request struct {
 
 	// From goes on after the step of a checkpoint, which must be of the same picture: all of the above as it was.
 	From *Checkpoint
-	// StopAt ends the work with a *Stopped once so many steps are done, those of From counted; 0 draws the whole picture.
-	StopAt int
 }
 
 // Latent is a picture as the UNet sees it: [C,H,W], channel by channel.
@@ -50,10 +52,8 @@ type Progress struct {
 	Latent      Latent // the model's guess of the finished picture, without the noise that is still to go; not to be changed
 	Elapsed     time.Duration
 
-	// Checkpoint is what is needed to go on after this step, as a copy. It can be made only while the step is reported.
+	// Checkpoint is the drawing's: to be called only while the step is reported.
 	Checkpoint func() (*Checkpoint, error)
-	// Stop, called while the step is reported, ends the work after it: Generate's error is then a *Stopped.
-	Stop func()
 }
 
 // Pipeline draws with one model. Its methods must not be called concurrently.
@@ -65,77 +65,39 @@ type Pipeline struct {
 	model      *sampler.Model
 	weights    string // their key, once it is asked for
 	compiler   compiler
-	programs   *cache[program]
+	programs   *cache[*compiled]
 	texts      *cache[conditioning]
 }
 
-// Generate draws a picture. onStep, which may be nil, is called after every step; ctx is looked at before every step. Where
-// the request or onStep asks to stop, the error is a *Stopped.
+// Generate draws a picture. onStep, which may be nil, is called after every step; ctx is looked at before every step.
 func (p *Pipeline) Generate(ctx context.Context, r Request, onStep func(Progress)) (*image.NRGBA, error) {
-	s, err := p.settle(r)
+	d, err := p.Begin(r)
 	if err != nil {
 		return nil, err
 	}
-	w, err := p.begin(s)
-	if err != nil {
-		return nil, err
-	}
-	prompts, err := p.prompts(s)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.denoise(ctx, w, prompts, onStep); err != nil {
-		return nil, err
-	}
-	picture, err := p.decode(s, w.latent)
-	if err != nil {
-		return nil, err
-	}
-	return toImage(picture, s.Width, s.Height), nil
-}
-
-// denoise moves a latent along all steps that are left. prompts holds the positive prompt, or the negative and the positive one.
-func (p *Pipeline) denoise(ctx context.Context, w *work, prompts []conditioning, onStep func(Progress)) error {
 	start := time.Now()
-	if err := p.interrupted(ctx, w); err != nil {
-		return err
-	}
-	unet, err := p.denoiser(w.settings, prompts)
-	if err != nil {
-		return err
-	}
-	for w.step < w.grid.Steps() {
-		if err := p.interrupted(ctx, w); err != nil {
-			return err
+	for !d.Done() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
-		if err := w.sampler.Step(w.step, w.latent, unet.denoised, w.noise.Step); err != nil {
-			return err
+		if err := p.Step(d); err != nil {
+			return nil, err
 		}
-		w.step++
 		if onStep != nil {
-			told, end := p.progress(w, unet.guess, time.Since(start))
-			onStep(told)
-			end()
+			onStep(Progress{Step: d.StepsDone(), Total: d.Total(), Latent: d.Guess(), Elapsed: time.Since(start), Checkpoint: d.Checkpoint})
 		}
 	}
-	return p.interrupted(ctx, w)
-}
-
-// interrupted says why to go no further: ctx has ended, or it is time to stop.
-func (p *Pipeline) interrupted(ctx context.Context, w *work) error {
-	if err := ctx.Err(); err != nil || !w.stop && (w.StopAt == 0 || w.step < w.StopAt) {
-		return err
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	c, err := p.checkpoint(w)
-	if err != nil {
-		return err
-	}
-	return &Stopped{c}
+	return p.Finish(d)
 }
 
 // decode turns a latent [C,H,W] into a picture [height,width,3] of about −1…1.
 func (p *Pipeline) decode(s settings, x []float32) ([]float32, error) {
-	decoder, err := p.program(fmt.Sprint("decode ", s.height, s.width), p.networks.vae.tensors, decodeGraph(p.networks.vae, s.height, s.width))
+	decoder, err := p.program(fmt.Sprint("decode ", s.height, s.width), p.networks.vae.tensors, func() *nn.Graph {
+		return decodeGraph(p.networks.vae, s.height, s.width)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("decoder: %w", err)
 	}

@@ -1,7 +1,6 @@
 package sd
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -70,12 +69,14 @@ func (r goldenRun) check(method string, steps int) {
 		r.Fatal(err)
 	}
 	prompts := []conditioning{r.conditioning("neg_"), r.conditioning("")}
-	w := workOn(r.T, s, z.Float32s)
-	if err := r.denoise(context.Background(), w, prompts, nil); err != nil {
-		r.Fatal(err)
+	d := drawingOn(r.T, r.Pipeline, s, z.Float32s, prompts)
+	for !d.Done() {
+		if err := r.Step(d); err != nil {
+			r.Fatal(err)
+		}
 	}
-	r.near("latents", w.latent)
-	picture, err := r.decode(s, w.latent)
+	r.near("latents", d.latent)
+	picture, err := r.decode(s, d.latent)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -83,14 +84,15 @@ func (r goldenRun) check(method string, steps int) {
 	r.bytes(toImage(picture, s.Width, s.Height).Pix)
 }
 
-// workOn begins a picture with given noise.
-func workOn(t *testing.T, s settings, noise []float32) *work {
+// drawingOn begins a picture with given noise and prompts.
+func drawingOn(t *testing.T, p *Pipeline, s settings, noise []float32, prompts []conditioning) *Drawing {
 	t.Helper()
-	rule, err := s.newSampler()
+	d, err := p.begin(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &work{settings: s, sampler: rule, latent: s.grid.Init(noise)}
+	d.prompts, d.latent = prompts, s.grid.Init(noise)
+	return d
 }
 
 // conditioning encodes the golden ids of the prompt with the given prefix and compares what it gives.

@@ -267,7 +267,7 @@ func TestSinusoids(t *testing.T) {
 func TestPlan(t *testing.T) {
 	c := testGPU(t, testDevice(t), nn.Options{})
 	before := c.runtime.Device().Used()
-	plan, err := tinyPipeline(t, c).Plan(Request{})
+	plan, err := tinyPipeline(t, c).Plan(Request{}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

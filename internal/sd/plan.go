@@ -40,15 +40,18 @@ func (p Plan) Flops(steps int) int64 {
 	return total
 }
 
-// Plan computes what Generate would allocate for a request, without allocating anything.
-func (p *Pipeline) Plan(r Request) (Plan, error) {
+// Plan computes what drawing so many pictures of the request's shape together would allocate, without allocating anything.
+func (p *Pipeline) Plan(r Request, batch int) (Plan, error) {
 	s, err := p.settle(r)
 	if err != nil {
 		return Plan{}, err
 	}
-	chunks, err := p.chunks(s)
+	shape, err := p.shape(s)
 	if err != nil {
 		return Plan{}, err
+	}
+	if batch < 1 {
+		return Plan{}, fmt.Errorf("a batch of %d: want 1 or more", batch)
 	}
 	var plan Plan
 	add := func(name string, g *nn.Graph) {
@@ -64,8 +67,7 @@ func (p *Pipeline) Plan(r Request) (Plan, error) {
 	for i, text := range p.networks.text {
 		add(fmt.Sprintf("text encoder %d", i+1), textGraph(text, text.config.skip(s.ClipSkip)))
 	}
-	places := len(chunks[0][0]) * p.networks.text[0].config.Positions
-	add("unet", unetGraph(p.networks.unet, s.passes, s.height, s.width, places))
+	add("unet", unetGraph(p.networks.unet, s.passes, s.height, s.width, shape.Tokens))
 	add("decoder", decodeGraph(p.networks.vae, s.height, s.width))
 	return plan, err
 }

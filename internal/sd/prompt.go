@@ -195,7 +195,7 @@ func (p *Pipeline) encodeChunk(i int, chunk []int32, clipSkip int) (c conditioni
 	if c, ok := p.texts.get(fmt.Sprint(key, chunk)); ok {
 		return c, nil
 	}
-	encoder, err := p.program("text "+key, n.tensors, textGraph(n, skip))
+	encoder, err := p.program("text "+key, n.tensors, func() *nn.Graph { return textGraph(n, skip) })
 	if err != nil {
 		return c, err
 	}

@@ -3,8 +3,6 @@ package sd
 import (
 	"context"
 	"errors"
-	"fmt"
-	"image"
 	"slices"
 	"strings"
 	"testing"
@@ -117,83 +115,20 @@ func TestResumeNeedsEverything(t *testing.T) {
 	}
 }
 
-// wantStopped is the checkpoint in an error of Generate.
-func wantStopped(t *testing.T, img *image.NRGBA, err error, step int) *Checkpoint {
-	t.Helper()
-	var stopped *Stopped
-	if !errors.As(err, &stopped) || img != nil || stopped.Checkpoint.Step != step {
-		t.Fatalf("error %v, want to be stopped after step %d", err, step)
-	}
-	if want := fmt.Sprintf("stopped after step %d of ", step); !strings.Contains(err.Error(), want) {
-		t.Errorf("error %q, want %q", err, want)
-	}
-	return stopped.Checkpoint
-}
-
-// TestStop stops twice, once by the request and once while a step is reported, and finishes.
-func TestStop(t *testing.T) {
-	p, ctx := tinyPipeline(t, plainGo{}), context.Background()
+// TestResumeUnbegun: a picture can be left before its first step too.
+func TestResumeUnbegun(t *testing.T) {
+	p := tinyPipeline(t, plainGo{})
 	r := quick
-	r.Sampler, r.Steps, r.Guidance = "dpmpp_2m_sde", 4, 1
-	want := generate(t, p, r)
-
-	calls, again := 0, r
-	again.StopAt = 1
-	img, err := p.Generate(ctx, again, func(Progress) { calls++ })
-	again.From = wantStopped(t, img, err, 1)
-	img, err = p.Generate(ctx, again, func(Progress) { calls++ })
-	if wantStopped(t, img, err, 1); calls != 1 {
-		t.Errorf("%d steps done, want 1: a request that stops where it begins does none", calls)
+	r.Sampler, r.Dialect, r.Guidance = "euler_ancestral", "a1111-cpu", 1
+	d := begin(t, p, r)
+	c, err := d.Checkpoint()
+	if err != nil || c.Step != 0 {
+		t.Fatalf("checkpoint %+v, error %v", c, err)
 	}
-
-	again.StopAt = 0
-	img, err = p.Generate(ctx, again, func(g Progress) {
-		if g.Step == 3 {
-			g.Stop()
-		}
-	})
-	again.From = wantStopped(t, img, err, 3)
-
-	again.StopAt = 4
-	img, err = p.Generate(ctx, again, nil)
-	again.From, again.StopAt = wantStopped(t, img, err, 4), 0
-	if got := generate(t, p, again); !slices.Equal(got, want) {
-		t.Error("another picture after three stops")
-	}
-}
-
-func TestStopAndCancel(t *testing.T) {
-	p := tinyPipeline(t, plainGo{})
-	ctx, cancel := context.WithCancel(context.Background())
-	_, err := p.Generate(ctx, quick, func(g Progress) { g.Stop(); cancel() })
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v, want that of the context", err)
-	}
-	for _, at := range []int{-1, 3} {
-		r := quick
-		r.StopAt = at
-		if _, err := p.Generate(context.Background(), r, nil); err == nil || !strings.Contains(err.Error(), "want 1…2") {
-			t.Errorf("stop at step %d of 2: error %v", at, err)
-		}
-	}
-}
-
-// TestProgressIsOver: nothing can be had from a report of a step that is over.
-func TestProgressIsOver(t *testing.T) {
-	p := tinyPipeline(t, plainGo{})
-	var first Progress
-	_, err := p.Generate(context.Background(), quick, func(g Progress) {
-		if g.Step == 1 {
-			first = g
-			return
-		}
-		if c, err := first.Checkpoint(); err == nil {
-			t.Errorf("a checkpoint after step %d from the report of step 1", c.Step)
-		}
-		first.Stop()
-	})
-	if err != nil {
-		t.Error(err)
+	again := r
+	again.From = copied(t, c)
+	if !slices.Equal(generate(t, p, again), generate(t, p, r)) {
+		t.Error("another picture")
 	}
 }
 

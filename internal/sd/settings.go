@@ -152,9 +152,6 @@ func (p *Pipeline) settleSampler(s *settings) error {
 		return err
 	}
 	s.rule = name
-	if s.StopAt < 0 || s.StopAt > s.grid.Steps() {
-		return fmt.Errorf("stop at step %d: want 1…%d, or 0 to draw all", s.StopAt, s.grid.Steps())
-	}
 	_, err = s.newSampler()
 	return err
 }

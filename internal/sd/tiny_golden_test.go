@@ -1,7 +1,6 @@
 package sd
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -143,7 +142,7 @@ func (g tinyGolden) conditioning(text string) conditioning {
 func (g tinyGolden) predictions(prompt int) {
 	prefix := fmt.Sprintf("p%d.", prompt)
 	noise := channelsLast(g.in[prefix+"noise"])
-	unet, err := g.program("predictions", g.networks.unet.tensors, unetGraph(g.networks.unet, 2, 16, 16, 77))
+	unet, err := g.program("predictions", g.networks.unet.tensors, func() *nn.Graph { return unetGraph(g.networks.unet, 2, 16, 16, 77) })
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -170,7 +169,7 @@ func (g tinyGolden) predictions(prompt int) {
 
 func (g tinyGolden) autoencoder() {
 	n := g.networks.vae
-	decoder, err := g.program("decoder", n.tensors, decodeGraph(n, 16, 16))
+	decoder, err := g.program("decoder", n.tensors, func() *nn.Graph { return decodeGraph(n, 16, 16) })
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -179,7 +178,7 @@ func (g tinyGolden) autoencoder() {
 		g.Fatal(err)
 	}
 	g.near("vae.decode.image", transposed(picture, 1, 128*128, 3), tinyForward)
-	encoder, err := g.program("encoder", n.tensors, encodeGraph(n, 16, 16))
+	encoder, err := g.program("encoder", n.tensors, func() *nn.Graph { return encodeGraph(n, 16, 16) })
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -207,12 +206,14 @@ func (g tinyGolden) trajectory(prefix, schedule, text string, guidance float64, 
 	if err != nil {
 		g.Fatal(err)
 	}
-	w := workOn(g.T, s, g.in[prefix+"noise"].Float32s)
-	all := slices.Clone(w.latent)
 	prompts := []conditioning{g.conditioning(""), g.conditioning(text)}
-	err = own.denoise(context.Background(), w, prompts, func(Progress) { all = append(all, w.latent...) })
-	if err != nil {
-		g.Fatal(err)
+	d := drawingOn(g.T, &own, s, g.in[prefix+"noise"].Float32s, prompts)
+	all := slices.Clone(d.latent)
+	for !d.Done() {
+		if err := own.Step(d); err != nil {
+			g.Fatal(err)
+		}
+		all = append(all, d.latent...)
 	}
 	g.near(prefix+schedule+".latents", all, tinyTrajectory)
 }
