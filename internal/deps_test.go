@@ -43,11 +43,12 @@ var mayImport = map[string][]string{
 	"internal/sd": {"gpu", "internal/nn", "internal/weights", "internal/sampler", "internal/noise",
 		"internal/tokenizer", "internal/models"},
 
-	"internal/queue":  {"internal/job"},
-	"internal/events": {"internal/job"},
-	"internal/store":  {"internal/job"},
-	"internal/client": {"internal/job"},
-	"web":             {"internal/job"},
+	"internal/queue":   {"internal/job"},
+	"internal/events":  {"internal/job"},
+	"internal/store":   {"internal/job"},
+	"internal/client":  {"internal/job"},
+	"internal/webhook": {"internal/job", "internal/queue"},
+	"web":              {"internal/job"},
 	"internal/api": {"internal/job", "internal/queue", "internal/events", "internal/store", "internal/picture",
 		"web"},
 

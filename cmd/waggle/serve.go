@@ -23,6 +23,7 @@ import (
 	"waggle/internal/models"
 	"waggle/internal/queue"
 	"waggle/internal/store"
+	"waggle/internal/webhook"
 	"waggle/web"
 )
 
@@ -40,8 +41,9 @@ type serveCommand struct {
 	WorkerID   string        `env:"WORKER_ID" help:"Name of this worker; its jobs come back to it after a restart."`
 	Log        string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 
-	busFlags   `embed:""`
-	modelFlags `embed:""`
+	busFlags     `embed:""`
+	modelFlags   `embed:""`
+	webhookFlags `embed:""`
 }
 
 // Run serves until ctx ends.
@@ -65,6 +67,7 @@ type worker struct {
 	store    *store.Objects
 	kept     *store.Checkpoints
 	engine   *engine.Engine
+	webhooks *webhook.Sender        // nil: none are sent
 	loaded   atomic.Pointer[loaded] // the newest model; its GPU half belongs to the engine
 }
 
@@ -89,8 +92,8 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	})
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
-		Tokenize: w.tokenize,
-		Token:    c.Token, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
+		Tokenize: w.tokenize, Webhook: w.webhooks.Check,
+		Token: c.Token, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
 }
@@ -125,6 +128,10 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 			warn(log, "drop an old job", id, errors.Join(w.events.Forget(ctx, id), w.store.Remove(ctx, id)))
 		},
 	})
+	if err != nil {
+		return err
+	}
+	w.webhooks, err = c.webhookFlags.open(ctx, w.bus, w.queue, c.Keep, c.KeepJobs, log)
 	return err
 }
 
@@ -241,6 +248,7 @@ func (w *worker) run(ctx context.Context) error {
 
 // close closes what was opened, the last first.
 func (w *worker) close() {
+	w.webhooks.Close()
 	if w.queue != nil {
 		w.queue.Close()
 	}

@@ -42,6 +42,8 @@ type Config struct {
 	// Tokenize counts a prompt's tokens for a model; nil leaves /v1/tokenize
 	// out and lets the engine find prompts that are too long.
 	Tokenize func(model, text string) (Tokens, error)
+	// Webhook says whether a job's end will be told to where it asks; nil: to nowhere.
+	Webhook func(job.Webhook) error
 	// Page serves / and /static/; nil serves one line of text.
 	Page http.Handler
 
@@ -93,6 +95,9 @@ func New(c Config) *Server {
 	}
 	if c.Page == nil {
 		c.Page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "waggle\n") })
+	}
+	if c.Webhook == nil {
+		c.Webhook = noWebhooks
 	}
 	s := &Server{Config: c, stop: make(chan struct{}), open: make(chan struct{}, socketsLimit)}
 	s.handler = s.guard(bare(s.routes()))

@@ -70,10 +70,19 @@ func (s *Server) submit(ctx context.Context, body []byte, key, client string) (j
 			return job.Record{}, err
 		}
 	}
+	if r.Webhook != nil {
+		if err := s.Webhook(*r.Webhook); err != nil {
+			return job.Record{}, err
+		}
+	}
 	if err := s.suit(ctx, &r); err != nil {
 		return job.Record{}, err
 	}
 	return s.Queue.Submit(ctx, r)
+}
+
+func noWebhooks(job.Webhook) error {
+	return job.Errorf(job.InvalidInput, "Invalid input: webhook.url: this server sends no webhooks")
 }
 
 // useKey makes an Idempotency-Key header the job's id.

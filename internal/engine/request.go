@@ -38,7 +38,7 @@ func (e *Engine) refuse(r job.Request) error {
 		{string(r.Operation), r.Operation != job.Generation},
 		{"loras", len(r.LoRAs) > 0}, {"controls", len(r.Controls) > 0}, {"hires", r.Hires != nil},
 		{"variation", r.Variation != nil}, {"tile", r.Tile != "none"}, {"vae", r.VAE != ""},
-		{"cfg_rescale", r.CFGRescale != 0}, {"stop_at_step", r.StopAtStep != 0}, {"webhook", r.Webhook != nil},
+		{"cfg_rescale", r.CFGRescale != 0}, {"stop_at_step", r.StopAtStep != 0},
 	} {
 		if part.asked {
 			return job.Errorf(job.InvalidInput, "Invalid input: %s is not supported by this worker yet", part.name)
