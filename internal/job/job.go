@@ -134,6 +134,11 @@ type Record struct {
 	Attempt int `json:"attempt,omitempty"`
 	// CancelRequested is set when a running job shall stop at its next step.
 	CancelRequested bool `json:"cancel_requested,omitempty"`
+	// PauseRequested is set when a running job shall pause at its next step.
+	PauseRequested bool `json:"pause_requested,omitempty"`
+	// StopAt is the step after which the job pauses, as the request asks; 0
+	// for one that runs through, or was resumed.
+	StopAt int `json:"stop_at,omitempty"`
 
 	Outcome
 }

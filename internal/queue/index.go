@@ -13,16 +13,15 @@ import (
 // choice of the next job. A watch on the bucket keeps it up to date; what this
 // process wrote itself is in it at once.
 type index struct {
-	stop chan struct{} // closed by the owner's Close
-
 	mu       sync.Mutex
 	items    map[job.ID]*item
 	order    []*item           // by submission
-	waiting  map[job.ID]*item  // state Queued
 	running  map[job.ID]*item  // state Running
+	waiting  int               // jobs in state Queued
+	pausing  int               // jobs that are paused or shall be
 	gone     map[job.ID]uint64 // revisions dropped here whose end the watch has not told yet
-	served   map[string]served // by client
-	arrived  chan struct{}     // closed and replaced when a job begins to wait
+	schedule schedule
+	arrived  chan struct{} // closed and replaced when a job begins to wait
 	watchers *watchers
 }
 
@@ -30,17 +29,12 @@ type index struct {
 type item struct {
 	stored
 	revision uint64
-}
-
-// served is what a client has had so far.
-type served struct {
-	running int
-	last    time.Time // start of its newest job
+	heard    time.Time // when this process heard of it
 }
 
 func newIndex(stop chan struct{}) *index {
-	x := &index{stop: stop, items: map[job.ID]*item{}, waiting: map[job.ID]*item{}, running: map[job.ID]*item{},
-		gone: map[job.ID]uint64{}, served: map[string]served{}, arrived: make(chan struct{})}
+	x := &index{items: map[job.ID]*item{}, running: map[job.ID]*item{}, gone: map[job.ID]uint64{},
+		schedule: schedule{clients: map[string]*client{}}, arrived: make(chan struct{})}
 	x.watchers = newWatchers(&x.mu, stop, x.recordOf)
 	return x
 }
@@ -61,31 +55,41 @@ func (x *index) apply(s stored, revision uint64) {
 	if old := x.items[s.ID]; old != nil && old.revision >= revision || x.gone[s.ID] >= revision {
 		return
 	}
-	x.put(&item{s, revision})
+	x.put(&item{s, revision, time.Now()})
 	x.watchers.changed(s.ID)
 }
 
 func (x *index) put(it *item) {
-	if old, ok := x.items[it.ID]; ok {
+	old := x.items[it.ID]
+	if old != nil {
 		x.take(old)
 	}
 	i, _ := x.place(it)
 	x.order = slices.Insert(x.order, i, it)
 	x.items[it.ID] = it
-	client := x.served[it.Client]
+	if it.pauses() {
+		x.pausing++
+	}
+	begun := !it.Started.IsZero() && (old == nil || !old.Started.Equal(it.Started))
+	x.schedule.change(it.Client, func(c *client) {
+		switch it.State {
+		case job.Queued:
+			c.add(it)
+		case job.Running:
+			c.running++
+		}
+		if begun {
+			c.began = max(c.began, it.revision)
+		}
+	})
 	switch it.State {
 	case job.Queued:
-		x.waiting[it.ID] = it
+		x.waiting++
 		close(x.arrived)
 		x.arrived = make(chan struct{})
 	case job.Running:
 		x.running[it.ID] = it
-		client.running++
 	}
-	if it.Started.After(client.last) {
-		client.last = it.Started
-	}
-	x.served[it.Client] = client
 }
 
 // take removes an item.
@@ -94,13 +98,21 @@ func (x *index) take(it *item) {
 		x.order = slices.Delete(x.order, i, i+1)
 	}
 	delete(x.items, it.ID)
-	delete(x.waiting, it.ID)
-	if _, ok := x.running[it.ID]; ok {
-		delete(x.running, it.ID)
-		client := x.served[it.Client]
-		client.running--
-		x.served[it.Client] = client
+	delete(x.running, it.ID)
+	if it.pauses() {
+		x.pausing--
 	}
+	if it.State == job.Queued {
+		x.waiting--
+	}
+	x.schedule.change(it.Client, func(c *client) {
+		switch it.State {
+		case job.Queued:
+			c.remove(it)
+		case job.Running:
+			c.running--
+		}
+	})
 }
 
 // place is where an item is, or would be, in the order.
@@ -110,22 +122,25 @@ func (x *index) place(it *item) (int, bool) {
 	})
 }
 
-// drop forgets a record. revision is that of its end as the watch tells it, or
-// 0 if this process has ended it and the watch will tell.
+// drop forgets a record. revision is that of its end as the watch tells it.
 func (x *index) drop(id job.ID, revision uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	it, ok := x.items[id]
-	if revision != 0 {
-		delete(x.gone, id)
+	delete(x.gone, id)
+	if it, ok := x.items[id]; ok && it.revision <= revision {
+		x.take(it)
 	}
-	if !ok || revision != 0 && it.revision > revision {
-		return
+}
+
+// purged forgets a record whose last revision this process has removed; the
+// watch will tell of its end, and may tell of the record before that.
+func (x *index) purged(id job.ID, revision uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if it, ok := x.items[id]; ok && it.revision <= revision {
+		x.take(it)
+		x.gone[id] = revision
 	}
-	if revision == 0 {
-		x.gone[id] = it.revision
-	}
-	x.take(it)
 }
 
 func (x *index) get(id job.ID) (item, bool) {
@@ -169,9 +184,114 @@ func (x *index) filter(holds func(*item) bool) (list []item) {
 	return list
 }
 
-// unfinished counts the jobs that have a message in the stream of jobs.
-func (x *index) unfinished() int {
+// first returns the first job that a consumer takes and that was not tried
+// yet; nil if there is none. Takes is asked without the lock.
+func (x *index) first(c Consumer, tried map[job.ID]bool) *item {
+	for from := 0; ; {
+		heads := x.heads(from, 1+from)
+		for _, it := range heads {
+			if !tried[it.ID] && c.takes(it.Record) {
+				return it
+			}
+		}
+		if from += len(heads); len(heads) == 0 {
+			return nil
+		}
+	}
+}
+
+func (x *index) heads(from, n int) []*item {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return len(x.waiting) + len(x.running)
+	return x.schedule.heads(from, n)
+}
+
+// inLine counts the jobs that have a message in the stream of jobs.
+func (x *index) inLine() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.waiting + len(x.running)
+}
+
+func (x *index) waitingFor(c Consumer) (job.Record, bool) {
+	it := x.first(c, nil)
+	if it == nil {
+		return job.Record{}, false
+	}
+	return it.Record, true
+}
+
+// move is the record of a waiting job that shall stand before another, or
+// before all others.
+func (x *index) move(s stored, before job.ID) (stored, error) {
+	if s.State != job.Queued {
+		return s, ErrNotWaiting
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	at, err := x.schedule.placeBefore(&item{stored: s}, before)
+	s.Moved = &at
+	return s, err
+}
+
+// admits is ErrFull if there is no place for one more job in line, of which
+// coming are on their way, or for one more that will pause.
+func (x *index) admits(s stored, coming, limit int) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.waiting+len(x.running)+coming >= limit || s.pauses() && x.pausing >= limit {
+		return ErrFull
+	}
+	return nil
+}
+
+// pause is the record of a job asked to pause, ErrFull if too many are paused.
+func (x *index) pause(s stored, limit int) (stored, error) {
+	now, err := s.pause()
+	if err != nil || s.pauses() {
+		return now, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.pausing >= limit {
+		return s, ErrFull
+	}
+	return now, nil
+}
+
+func (x *index) watch(id job.ID) Watcher {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.watchers.add(id)
+}
+
+// expired returns the ended jobs that are too old or too many, the oldest first.
+func (x *index) expired(o Options, now time.Time) []item {
+	ended := x.filter(func(it *item) bool { return it.State.Final() })
+	tooMany := len(ended) - o.Finished
+	return slices.DeleteFunc(ended, func(it item) bool {
+		tooMany--
+		return tooMany < 0 && now.Sub(it.Finished) <= o.Expiry
+	})
+}
+
+func (x *index) arrivals() <-chan struct{} {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.arrived
+}
+
+// forgetClients drops what is known of clients without jobs.
+func (x *index) forgetClients() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	present := map[string]bool{}
+	for _, it := range x.order {
+		present[it.Client] = true
+	}
+	for name := range x.schedule.clients {
+		if !present[name] {
+			delete(x.schedule.clients, name)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"waggle/internal/job"
@@ -23,7 +24,7 @@ func (q *JetStream) putInputs(ctx context.Context, s *stored) error {
 	if err != nil {
 		return fmt.Errorf("encode the pictures of %s: %w", s.ID, err)
 	}
-	s.Inputs = string(s.ID) + "." + s.Digest
+	s.Inputs = string(s.ID) + "." + uuid.NewString() // not another submission's
 	if _, err := q.inputs.PutBytes(ctx, s.Inputs, data); err != nil {
 		return fmt.Errorf("keep the pictures of %s: %w", s.ID, asFull(err))
 	}

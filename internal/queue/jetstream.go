@@ -24,6 +24,9 @@ const (
 	// laneIdle is when the consumer of a lane that nobody asks is removed. The
 	// server waits for messages that are out.
 	laneIdle = 10 * time.Minute
+	// spareMessages are for jobs whose message is written anew before the old
+	// one goes, and for those that several nodes take in at the same moment.
+	spareMessages = 100
 	// markerTTL is how long the mark of a removed record stays.
 	markerTTL = 10 * time.Minute
 )
@@ -52,10 +55,14 @@ type JetStream struct {
 	once sync.Once      // guards stop
 	work sync.WaitGroup // what goes on in the background
 
+	moving sync.Mutex // held by whoever moves a job
+
 	mu        sync.Mutex
-	consumers map[lane]jetstream.Consumer
+	consumers map[lane]*laneConsumer
 	leases    map[job.ID]*held
 	reclaimed map[string]bool // nodes whose jobs of an earlier life are back
+	coming    int             // jobs on their way into the line
+	rescued   time.Time       // when lanes were last asked for jobs of dead nodes
 }
 
 var _ Queue = (*JetStream)(nil)
@@ -65,7 +72,7 @@ var _ Queue = (*JetStream)(nil)
 func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, error) {
 	q := &JetStream{
 		options: o.withDefaults(), js: js, stop: make(chan struct{}),
-		consumers: map[lane]jetstream.Consumer{}, leases: map[job.ID]*held{}, reclaimed: map[string]bool{},
+		consumers: map[lane]*laneConsumer{}, leases: map[job.ID]*held{}, reclaimed: map[string]bool{},
 	}
 	q.index = newIndex(q.stop)
 	err := q.open(ctx)
@@ -87,7 +94,7 @@ func (q *JetStream) open(ctx context.Context) (err error) {
 	replicas := max(q.options.Replicas, 1)
 	q.jobs, err = q.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: jobStream, Subjects: []string{jobSubjects + ".>"}, Retention: jetstream.WorkQueuePolicy, Replicas: replicas,
-		MaxMsgs: int64(q.options.Length), Discard: jetstream.DiscardNew,
+		MaxMsgs: int64(q.options.Length + spareMessages), Discard: jetstream.DiscardNew,
 	})
 	if err != nil {
 		return err
@@ -183,9 +190,11 @@ func (q *JetStream) Close() error {
 	return nil
 }
 
-func (q *JetStream) closed() bool {
+func (q *JetStream) closed() bool { return isClosed(q.stop) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-q.stop:
+	case <-c:
 		return true
 	default:
 		return false
@@ -206,16 +215,16 @@ func (q *JetStream) Submit(ctx context.Context, r job.Request) (job.Record, erro
 			return known, err
 		}
 	}
-	if q.options.Room != nil {
-		if err := q.options.Room(); err != nil {
-			return job.Record{}, fmt.Errorf("%w: %w", ErrNoRoom, err)
-		}
-	}
 	s := stored{Record: newRecord(r, digest), Client: r.Client}
+	release, err := q.reserve(s)
+	if err != nil {
+		return job.Record{}, err
+	}
+	defer release()
 	if err := q.putInputs(ctx, &s); err != nil {
 		return job.Record{}, err
 	}
-	return q.admit(ctx, s)
+	return q.enter(ctx, s)
 }
 
 // same returns the job of an id, ErrConflict if its content is another.
@@ -227,29 +236,67 @@ func (q *JetStream) same(ctx context.Context, id job.ID, digest string) (job.Rec
 	return it.Record, err
 }
 
-// admit puts a job in line and then writes its record. If another submission
-// under the id was faster, its job is the one.
-func (q *JetStream) admit(ctx context.Context, s stored) (job.Record, error) {
-	err := q.announce(ctx, &s)
+// reserve keeps a place in line for a job on its way, until it is released.
+func (q *JetStream) reserve(s stored) (release func(), err error) {
+	if q.options.Room != nil {
+		if err := q.options.Room(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNoRoom, err)
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.index.admits(s, q.coming, q.options.Length); err != nil {
+		return nil, err
+	}
+	q.coming++
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.coming--
+	}, nil
+}
+
+// enter puts a new job in line and then writes its record. If another
+// submission under the id was faster, its job is the one.
+func (q *JetStream) enter(ctx context.Context, s stored) (job.Record, error) {
+	data, err := s.encode()
+	if err == nil {
+		err = q.announce(ctx, &s, data)
+	}
 	if err != nil {
 		q.dropInputs(ctx, s)
 		return job.Record{}, err
 	}
 	revision, err := q.create(ctx, s)
-	if err == nil {
+	switch {
+	case err == nil:
 		q.know(s, revision)
 		return s.Record, nil
+	case errors.Is(err, jetstream.ErrKeyExists):
+		return q.late(ctx, s)
 	}
-	q.unannounce(ctx, s)
-	if !errors.Is(err, jetstream.ErrKeyExists) {
+	// It may be written all the same: whoever compares messages and records
+	// puts it right, and needs the pictures.
+	return job.Record{}, fmt.Errorf("write record of %s: %w", s.ID, err)
+}
+
+// late returns the job whose record was there when that of s was to be
+// written: another submission's, or s itself as read from its message.
+func (q *JetStream) late(ctx context.Context, s stored) (job.Record, error) {
+	it, err := q.load(ctx, s.ID)
+	if err != nil {
+		return job.Record{}, err
+	}
+	if it.Sequence != s.Sequence {
+		q.unannounce(ctx, s)
+	}
+	if it.Inputs != s.Inputs {
 		q.dropInputs(ctx, s)
-		return job.Record{}, fmt.Errorf("write record of %s: %w", s.ID, err)
 	}
-	known, err := q.same(ctx, s.ID, s.Digest)
-	if errors.Is(err, ErrConflict) {
-		q.dropInputs(ctx, s)
+	if it.Digest != s.Digest {
+		return job.Record{}, ErrConflict
 	}
-	return known, err
+	return it.Record, nil
 }
 
 func (q *JetStream) create(ctx context.Context, s stored) (uint64, error) {
@@ -261,15 +308,10 @@ func (q *JetStream) create(ctx context.Context, s stored) (uint64, error) {
 }
 
 // announce writes the message of a job and notes its place; ErrFull if there
-// are too many. The message carries the record, should it not come to be
+// are too many. A new job's carries its record, should that not come to be
 // written. Its own id lets the client library try again without harm.
-func (q *JetStream) announce(ctx context.Context, s *stored) error {
-	s.Sequence = 0
-	data, err := s.encode()
-	if err != nil {
-		return err
-	}
-	m := &nats.Msg{Subject: laneOf(*s).subject(), Header: nats.Header{idHeader: {string(s.ID)}}, Data: data}
+func (q *JetStream) announce(ctx context.Context, s *stored, record []byte) error {
+	m := &nats.Msg{Subject: laneOf(*s).subject(), Header: nats.Header{idHeader: {string(s.ID)}}, Data: record}
 	ack, err := q.js.PublishMsg(ctx, m, jetstream.WithMsgID(uuid.NewString()))
 	if err != nil {
 		return fmt.Errorf("put %s in line: %w", s.ID, asFull(err))
@@ -281,6 +323,9 @@ func (q *JetStream) announce(ctx context.Context, s *stored) error {
 // unannounce takes a job's message back. Should that fail, whoever meets the
 // message drops it.
 func (q *JetStream) unannounce(ctx context.Context, s stored) {
+	if s.Sequence == 0 {
+		return
+	}
 	ctx = context.WithoutCancel(ctx)
 	if err := q.jobs.DeleteMsg(ctx, s.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		q.options.Log.Debug("delete the message of a job", "job", s.ID, "error", err)
@@ -302,68 +347,7 @@ func (q *JetStream) load(ctx context.Context, id job.ID) (item, error) {
 	if it, ok := q.index.get(id); ok && it.revision > e.Revision() {
 		return it, nil // the server that answered is behind
 	}
-	return item{decodeStored(id, e.Value(), e.Created()), e.Revision()}, nil
-}
-
-// errChanged: somebody else wrote the record meanwhile.
-var errChanged = errors.New("queue: record has changed")
-
-// write replaces a record at a known revision, and returns the new one;
-// errChanged if it has another.
-func (q *JetStream) write(ctx context.Context, s stored, revision uint64) (uint64, error) {
-	data, err := s.encode()
-	if err != nil {
-		return 0, err
-	}
-	revision, err = q.records.Update(ctx, string(s.ID), data, revision)
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return 0, errChanged
-	}
-	if err != nil {
-		return 0, fmt.Errorf("write record of %s: %w", s.ID, err)
-	}
-	q.know(s, revision)
-	return revision, nil
-}
-
-// change replaces a record by what f makes of it, as often as others get in
-// between. An error of f ends it.
-func (q *JetStream) change(ctx context.Context, id job.ID, f func(stored) (stored, error)) (stored, error) {
-	for {
-		it, err := q.load(ctx, id)
-		if err != nil {
-			return stored{}, err
-		}
-		s, err := f(it.stored)
-		if err != nil {
-			return stored{}, err
-		}
-		if _, err = q.write(ctx, s, it.revision); !errors.Is(err, errChanged) {
-			return s, err
-		}
-	}
-}
-
-// Cancel implements Queue.
-func (q *JetStream) Cancel(ctx context.Context, id job.ID) (job.Record, error) {
-	s, err := q.change(ctx, id, func(s stored) (stored, error) {
-		switch {
-		case s.State.Final():
-			return s, ErrNotFound
-		case s.State == job.Running:
-			s.CancelRequested = true
-			return s, nil
-		}
-		return s.ended(job.Cancelled, job.Outcome{Kind: job.CancelledByUser, Message: job.CancelMessage}), nil
-	})
-	if err != nil {
-		return job.Record{}, err
-	}
-	if s.State.Final() {
-		q.unannounce(ctx, s)
-		q.dropInputs(ctx, s)
-	}
-	return s.Record, nil
+	return item{stored: decodeStored(id, e.Value(), e.Created()), revision: e.Revision()}, nil
 }
 
 // Get implements Queue.
@@ -384,9 +368,7 @@ func (q *JetStream) Watch(ctx context.Context, id job.ID) (Watcher, error) {
 		}
 		q.know(it.stored, it.revision)
 	}
-	q.index.mu.Lock()
-	defer q.index.mu.Unlock()
-	return q.index.watchers.add(id), nil
+	return q.index.watch(id), nil
 }
 
 // Remove implements Queue.
@@ -402,11 +384,13 @@ func (q *JetStream) Remove(ctx context.Context, id job.ID) error {
 	return q.purge(ctx, it)
 }
 
+// purge removes a record that is as it was read, or gone.
 func (q *JetStream) purge(ctx context.Context, it item) error {
-	q.index.drop(it.ID, 0)
-	if err := q.records.Purge(ctx, string(it.ID), jetstream.PurgeTTL(markerTTL)); err != nil {
+	err := q.records.Purge(ctx, string(it.ID), jetstream.PurgeTTL(markerTTL), jetstream.LastRevision(it.revision))
+	if err != nil && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return fmt.Errorf("remove record of %s: %w", it.ID, err)
 	}
+	q.index.purged(it.ID, it.revision)
 	return nil
 }
 

@@ -20,22 +20,20 @@ const (
 
 // held is a lease on a job. Its message is renewed until it ends.
 type held struct {
-	queue     *JetStream
-	stored    stored
-	revision  uint64 // of the record when the lease began
-	message   jetstream.Msg
-	cancelled chan struct{}
+	queue   *JetStream
+	stored  stored
+	message jetstream.Msg
+	*wishes
 
-	mu         sync.Mutex
-	cancelTold bool
-	over       bool
-	renewing   chan struct{} // closed when the lease ends
+	ending   sync.Mutex
+	over     bool
+	renewing chan struct{} // closed when the lease ends
 }
 
 // hold begins the lease of a record written at a revision.
 func (q *JetStream) hold(s stored, revision uint64, m jetstream.Msg) (*held, error) {
 	until := make(chan struct{})
-	l := &held{queue: q, stored: s, revision: revision, message: m, cancelled: make(chan struct{}), renewing: until}
+	l := &held{queue: q, stored: s, message: m, wishes: newWishes(s, revision), renewing: until}
 	q.mu.Lock()
 	if q.closed() {
 		q.mu.Unlock()
@@ -50,8 +48,7 @@ func (q *JetStream) hold(s stored, revision uint64, m jetstream.Msg) (*held, err
 	return l, nil
 }
 
-func (l *held) Record() job.Record         { return l.stored.Record }
-func (l *held) Cancelled() <-chan struct{} { return l.cancelled }
+func (l *held) Record() job.Record { return l.stored.Record }
 
 // renew tells the server that the job's node lives.
 func (l *held) renew(until <-chan struct{}) {
@@ -69,24 +66,10 @@ func (l *held) renew(until <-chan struct{}) {
 	}
 }
 
-// told hears of the job's record: it may be asked to stop, or belong to
-// somebody else.
-func (l *held) told(s stored, revision uint64) {
-	if revision <= l.revision || s.Lease == l.stored.Lease && !s.CancelRequested {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.cancelTold {
-		l.cancelTold = true
-		close(l.cancelled)
-	}
-}
-
 // end marks the lease as over; false if it was already.
 func (l *held) end() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.ending.Lock()
+	defer l.ending.Unlock()
 	if l.over {
 		return false
 	}
@@ -102,85 +85,80 @@ func (l *held) end() bool {
 
 // Finish implements Lease.
 func (l *held) Finish(ctx context.Context, state job.State, o job.Outcome) (job.Record, error) {
-	if !l.end() {
-		return job.Record{}, ErrLeaseLost
-	}
 	s, err := l.settle(ctx, func(s stored) stored { return s.ended(state, o) })
-	if err != nil {
-		return job.Record{}, err
-	}
-	l.finished(ctx, s)
-	return s.Record, nil
-}
-
-// finished removes what only an unfinished job needs. Should it not come to
-// that, whoever gets the message next sees that the job has ended.
-func (l *held) finished(ctx context.Context, s stored) {
-	l.queue.dropInputs(ctx, s)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if err := l.message.DoubleAck(ctx); err != nil {
-		l.queue.options.Log.Warn("take an ended job out of the line", "job", s.ID, "error", err)
-	}
+	return s.Record, err
 }
 
 // HandBack implements Lease. A job that was asked to stop meanwhile ends here.
 func (l *held) HandBack(ctx context.Context) error {
-	if !l.end() {
-		return ErrLeaseLost
-	}
-	s, err := l.settle(ctx, func(s stored) stored {
-		if s.CancelRequested {
-			return s.ended(job.Cancelled, job.Outcome{Kind: job.CancelledByUser, Message: job.CancelMessage})
-		}
-		s.State = job.Queued
-		return s
-	})
-	if err != nil {
-		return err
-	}
-	if s.State.Final() {
-		l.finished(ctx, s)
-		return nil
-	}
-	if err := l.queue.nak(ctx, l.message.Reply()); err != nil {
-		l.queue.options.Log.Warn("hand a job back", "job", s.ID, "error", err)
-	}
-	return nil
+	_, err := l.settle(ctx, stored.handedBack)
+	return err
 }
 
-// settle changes the record if it is still this lease's, and tries again for a
-// while if the server does not answer.
+// Pause implements Lease.
+func (l *held) Pause(ctx context.Context) (job.Record, error) {
+	s, err := l.settle(ctx, stored.laidDown)
+	return s.Record, err
+}
+
+// settle ends the lease with the last change of its record, and does with the
+// message what the record then says of the job.
 func (l *held) settle(ctx context.Context, to func(stored) stored) (stored, error) {
+	if !l.end() {
+		return stored{}, ErrLeaseLost
+	}
+	s, err := l.write(ctx, to)
+	if err != nil {
+		return stored{}, err
+	}
+	if s.State == job.Queued {
+		if err := l.queue.nak(ctx, l.message.Reply()); err != nil {
+			l.queue.options.Log.Warn("hand a job back", "job", s.ID, "error", err)
+		}
+		return s, nil
+	}
+	if s.State.Final() {
+		l.queue.dropInputs(ctx, s)
+	}
+	l.acknowledge(ctx, s.ID)
+	return s, nil
+}
+
+// acknowledge removes the message of a job that is out of the line. Should it
+// not come to that, whoever gets the message next sees what became of the job.
+func (l *held) acknowledge(ctx context.Context, id job.ID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := l.message.DoubleAck(ctx); err != nil {
+		l.queue.options.Log.Warn("take a job out of the line", "job", id, "error", err)
+	}
+	l.queue.closeLane(ctx, l.stored)
+}
+
+// write changes the record if it is still this lease's, and tries again for a
+// while if the server does not answer.
+func (l *held) write(ctx context.Context, to func(stored) stored) (stored, error) {
 	deadline := time.Now().Add(patience)
 	tried := false // a write whose answer was lost may have been done
 	for {
-		s, err := l.queue.change(ctx, l.stored.ID, func(s stored) (stored, error) {
+		s, _, err := l.queue.change(ctx, l.stored.ID, func(s stored) (stored, error) {
 			switch {
-			case s.Lease != l.stored.Lease:
+			case s.Lease != l.lease:
 				return s, ErrLeaseLost
 			case s.State == job.Running:
 				return to(s), nil
 			case tried:
-				return s, errDone{s}
+				return s, errUnchanged
 			}
 			return s, ErrLeaseLost
 		})
-		var done errDone
 		switch {
-		case errors.As(err, &done):
-			return done.stored, nil
 		case errors.Is(err, ErrNotFound):
 			return s, ErrLeaseLost
-		case err == nil || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil || l.queue.closed() || time.Now().After(deadline):
+		case err == nil || errors.Is(err, ErrLeaseLost) || l.queue.over(ctx) != nil || time.Now().After(deadline):
 			return s, err
 		}
 		tried = true
 		time.Sleep(retryWrite)
 	}
 }
-
-// errDone: the record already says what it shall.
-type errDone struct{ stored stored }
-
-func (errDone) Error() string { return "done" }

@@ -1,72 +1,47 @@
 package queue
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"waggle/internal/job"
 )
 
 // Memory is a Queue in this process's memory, gone with it. The service does
 // not use it: it is for tests that run in fake time, where no server can.
+// Records, order and changes of state are those of JetStream; what is missing
+// is all that makes them last.
 type Memory struct {
 	options Options
+	index   *index
 	stop    chan struct{} // closed by Close
 	swept   chan struct{} // closed when the sweeper has ended
 
-	mu       sync.Mutex
-	jobs     map[job.ID]*entry
-	order    []*entry // by submission
-	waiting  map[job.Priority][]*entry
-	bytes    int           // held by waiting and running requests
-	arrived  chan struct{} // closed and replaced when a job begins to wait
-	watchers *watchers
+	mu       sync.Mutex // held by whoever changes a record
+	revision uint64     // of the last change, and the place of a new job in line
+	bytes    int        // held by the requests of jobs that have not ended
+	leases   map[job.ID]*lease
 	nodes    map[string]job.Node
-}
-
-// entry is one job; size is what its request holds while it has not ended.
-type entry struct {
-	record    job.Record
-	size      int
-	cancelled chan struct{} // of the present lease; nil unless running
 }
 
 var _ Queue = (*Memory)(nil)
 
 // NewMemory returns an empty queue. Close it.
 func NewMemory(o Options) *Memory {
+	stop := make(chan struct{})
 	q := &Memory{
-		options: o.withDefaults(),
-		stop:    make(chan struct{}), swept: make(chan struct{}),
-		jobs:    map[job.ID]*entry{},
-		waiting: map[job.Priority][]*entry{},
-		arrived: make(chan struct{}), nodes: map[string]job.Node{},
+		options: o.withDefaults(), index: newIndex(stop), stop: stop, swept: make(chan struct{}),
+		leases: map[job.ID]*lease{}, nodes: map[string]job.Node{},
 	}
-	q.watchers = newWatchers(&q.mu, q.stop, q.recordOf)
 	go q.sweep()
 	return q
-}
-
-// recordOf is called with mu held.
-func (q *Memory) recordOf(id job.ID) (job.Record, bool) {
-	e, ok := q.jobs[id]
-	if !ok {
-		return job.Record{}, false
-	}
-	return e.record, true
-}
-
-// Watch implements Queue.
-func (q *Memory) Watch(_ context.Context, id job.ID) (Watcher, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if id != "" && q.jobs[id] == nil {
-		return nil, ErrNotFound
-	}
-	return q.watchers.add(id), nil
 }
 
 // Close implements Queue.
@@ -80,14 +55,7 @@ func (q *Memory) Close() error {
 	return nil
 }
 
-func (q *Memory) closed() bool {
-	select {
-	case <-q.stop:
-		return true
-	default:
-		return false
-	}
-}
+func (q *Memory) closed() bool { return isClosed(q.stop) }
 
 // Submit implements Queue.
 func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
@@ -100,47 +68,68 @@ func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
 	if q.closed() {
 		return job.Record{}, ErrClosed
 	}
-	if e, ok := q.jobs[r.ID]; ok {
-		if e.record.Digest != digest {
+	if it, ok := q.index.get(r.ID); ok {
+		if it.Digest != digest {
 			return job.Record{}, ErrConflict
 		}
-		return e.record, nil
+		return it.Record, nil
 	}
-	e := &entry{record: newRecord(r, digest), size: r.Size()}
-	if q.waitingCount() >= q.options.Length || q.bytes+e.size > q.options.Bytes {
+	s := stored{Record: newRecord(r, digest), Client: r.Client, Sequence: q.revision + 1}
+	if q.bytes+r.Size() > q.options.Bytes {
 		return job.Record{}, ErrFull
 	}
-	q.jobs[e.record.ID] = e
-	q.order = append(q.order, e)
-	q.bytes += e.size
-	q.wait(e, false)
-	return e.record, nil
+	if err := q.index.admits(s, 0, q.options.Length); err != nil {
+		return job.Record{}, err
+	}
+	q.write(s)
+	return s.Record, nil
 }
 
-func (q *Memory) waitingCount() (n int) {
-	for _, line := range q.waiting {
-		n += len(line)
+// write takes in a new record of a job. The caller holds mu.
+func (q *Memory) write(s stored) {
+	if old, ok := q.index.get(s.ID); ok {
+		q.bytes -= old.held()
 	}
-	return n
+	q.bytes += s.held()
+	q.revision++
+	q.index.apply(s, q.revision)
+	if l := q.leases[s.ID]; l != nil {
+		l.told(s, q.revision)
+	}
 }
 
-// wait puts an entry at the end or the head of its line and wakes consumers.
-func (q *Memory) wait(e *entry, head bool) {
-	p := e.record.Request.Priority
-	if head {
-		q.waiting[p] = slices.Insert(q.waiting[p], 0, e)
-	} else {
-		q.waiting[p] = append(q.waiting[p], e)
+// held is how many bytes of the queue's bound a job takes.
+func (s stored) held() int {
+	if s.State.Final() {
+		return 0
 	}
-	close(q.arrived)
-	q.arrived = make(chan struct{})
-	q.watchers.changed(e.record.ID)
+	return s.Record.Request.Size()
+}
+
+// change replaces a record by what f makes of it. An error of f ends it.
+func (q *Memory) change(id job.ID, f func(stored) (stored, error)) (stored, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it, ok := q.index.get(id)
+	if !ok {
+		return stored{}, ErrNotFound
+	}
+	s, err := f(it.stored)
+	switch {
+	case errors.Is(err, errUnchanged):
+		return it.stored, nil
+	case err != nil:
+		return stored{}, err
+	}
+	q.write(s)
+	return s, nil
 }
 
 // Next implements Queue.
 func (q *Memory) Next(ctx context.Context, c Consumer) (Lease, error) {
 	for {
-		l, arrived, err := q.take(c)
+		arrived := q.index.arrivals()
+		l, err := q.Take(ctx, c)
 		if l != nil || err != nil {
 			return l, err
 		}
@@ -153,108 +142,100 @@ func (q *Memory) Next(ctx context.Context, c Consumer) (Lease, error) {
 	}
 }
 
-// take leases the first job that suits, or returns what to wait for.
-func (q *Memory) take(c Consumer) (Lease, <-chan struct{}, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed() {
-		return nil, nil, ErrClosed
-	}
-	for _, p := range []job.Priority{job.High, job.Normal, job.Low} {
-		for i, e := range q.waiting[p] {
-			if len(c.Models) == 0 || slices.Contains(c.Models, e.record.Request.Model) {
-				q.waiting[p] = slices.Delete(q.waiting[p], i, i+1)
-				return q.lease(e, c.Node), nil, nil
-			}
+// Take implements Queue.
+func (q *Memory) Take(_ context.Context, c Consumer) (Lease, error) {
+	for !q.closed() {
+		it := q.index.first(c, nil)
+		if it == nil {
+			return nil, nil
+		}
+		if l := q.lease(it, c.Node); l != nil {
+			return l, nil
 		}
 	}
-	return nil, q.arrived, nil
+	return nil, ErrClosed
 }
 
-func (q *Memory) lease(e *entry, node string) *lease {
-	r := &e.record
-	r.State, r.Node, r.Started = job.Running, node, time.Now().UTC()
-	r.Attempt = max(r.Attempt, 1)
-	e.cancelled = make(chan struct{})
-	q.watchers.changed(e.record.ID)
-	return &lease{queue: q, entry: e, record: *r, cancelled: e.cancelled}
+// lease gives a job away; nil if it has changed meanwhile.
+func (q *Memory) lease(it *item, node string) Lease {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if now, ok := q.index.get(it.ID); !ok || now.revision != it.revision {
+		return nil
+	}
+	s := it.started(node, uuid.NewString(), "")
+	q.write(s)
+	l := &lease{queue: q, record: s.Record, wishes: newWishes(s, q.revision)}
+	q.leases[s.ID] = l
+	return l
 }
+
+// Waiting implements Queue.
+func (q *Memory) Waiting(c Consumer) (job.Record, bool) { return q.index.waitingFor(c) }
 
 // Cancel implements Queue.
 func (q *Memory) Cancel(_ context.Context, id job.ID) (job.Record, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	e, ok := q.jobs[id]
-	if !ok || e.record.State.Final() {
-		return job.Record{}, ErrNotFound
-	}
-	if e.record.State == job.Running {
-		if !e.record.CancelRequested {
-			e.record.CancelRequested = true
-			close(e.cancelled)
-			q.watchers.changed(e.record.ID)
-		}
-		return e.record, nil
-	}
-	p := e.record.Request.Priority
-	q.waiting[p] = slices.DeleteFunc(q.waiting[p], func(w *entry) bool { return w == e })
-	q.finish(e, job.Cancelled, job.Outcome{Kind: job.CancelledByUser, Message: job.CancelMessage})
-	return e.record, nil
+	s, err := q.change(id, stored.cancel)
+	return s.Record, err
 }
 
-// finish ends a job and lets go of the pictures it was sent.
-func (q *Memory) finish(e *entry, s job.State, o job.Outcome) {
-	q.bytes -= e.size
-	e.size, e.cancelled = 0, nil
-	r := &e.record
-	r.State, r.Outcome, r.Finished = s, o, time.Now().UTC()
-	r.Request = r.Request.WithoutPictures()
-	q.watchers.changed(e.record.ID)
+// Pause implements Queue.
+func (q *Memory) Pause(_ context.Context, id job.ID) (job.Record, error) {
+	s, err := q.change(id, func(s stored) (stored, error) { return q.index.pause(s, q.options.Length) })
+	return s.Record, err
+}
+
+// Resume implements Queue.
+func (q *Memory) Resume(_ context.Context, id job.ID) (job.Record, error) {
+	s, err := q.change(id, func(s stored) (stored, error) {
+		now, err := s.resume()
+		if err == nil && now.State == job.Queued {
+			now.Sequence = q.revision + 1
+			err = q.index.admits(now, 0, q.options.Length)
+		}
+		return now, err
+	})
+	return s.Record, err
+}
+
+// Move implements Queue.
+func (q *Memory) Move(_ context.Context, id, before job.ID) (job.Record, error) {
+	s, err := q.change(id, func(s stored) (stored, error) { return q.index.move(s, before) })
+	return s.Record, err
 }
 
 // Get implements Queue.
 func (q *Memory) Get(_ context.Context, id job.ID) (job.Record, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	e, ok := q.jobs[id]
+	it, ok := q.index.get(id)
 	if !ok {
 		return job.Record{}, ErrNotFound
 	}
-	return e.record, nil
+	return it.Record, nil
 }
 
 // List implements Queue.
-func (q *Memory) List(_ context.Context, f Filter) ([]job.Record, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	end := len(q.order)
-	if f.Before != "" {
-		if end = slices.Index(q.order, q.jobs[f.Before]); end < 0 {
-			return nil, ErrNotFound
-		}
+func (q *Memory) List(_ context.Context, f Filter) ([]job.Record, error) { return q.index.list(f) }
+
+// Watch implements Queue.
+func (q *Memory) Watch(_ context.Context, id job.ID) (Watcher, error) {
+	if _, ok := q.index.get(id); id != "" && !ok {
+		return nil, ErrNotFound
 	}
-	var list []job.Record
-	for i := end - 1; i >= 0 && (f.Limit <= 0 || len(list) < f.Limit); i-- {
-		if r := q.order[i].record; f.State == "" || r.State == f.State {
-			list = append(list, r)
-		}
-	}
-	return list, nil
+	return q.index.watch(id), nil
 }
 
 // Remove implements Queue.
 func (q *Memory) Remove(_ context.Context, id job.ID) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	e, ok := q.jobs[id]
+	it, ok := q.index.get(id)
 	if !ok {
 		return ErrNotFound
 	}
-	if !e.record.State.Final() {
+	if !it.State.Final() {
 		return ErrUnfinished
 	}
-	delete(q.jobs, id)
-	q.order = slices.DeleteFunc(q.order, func(o *entry) bool { return o == e })
+	q.index.drop(id, it.revision)
 	return nil
 }
 
@@ -274,19 +255,14 @@ func (q *Memory) Nodes(context.Context) ([]job.Node, error) {
 	for _, n := range q.nodes {
 		nodes = append(nodes, n)
 	}
-	slices.SortFunc(nodes, func(a, b job.Node) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(nodes, func(a, b job.Node) int { return cmp.Compare(a.ID, b.ID) })
 	return nodes, nil
 }
 
 // sweep forgets ended jobs that are too old or too many, until Close.
 func (q *Memory) sweep() {
 	defer close(q.swept)
-	tick := time.NewTicker(min(max(q.options.Expiry/10, time.Second), time.Minute))
+	tick := time.NewTicker(q.options.sweepEvery())
 	defer tick.Stop()
 	for {
 		select {
@@ -299,21 +275,8 @@ func (q *Memory) sweep() {
 }
 
 func (q *Memory) expire(now time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	ended := 0
-	for _, e := range q.order {
-		if e.record.State.Final() {
-			ended++
-		}
+	for _, it := range q.index.expired(q.options, now) {
+		q.index.drop(it.ID, it.revision)
 	}
-	q.order = slices.DeleteFunc(q.order, func(e *entry) bool {
-		r := e.record
-		gone := r.State.Final() && (ended > q.options.Finished || now.Sub(r.Finished) > q.options.Expiry)
-		if gone {
-			ended--
-			delete(q.jobs, r.ID)
-		}
-		return gone
-	})
+	q.index.forgetClients()
 }

@@ -6,43 +6,37 @@ import (
 	"waggle/internal/job"
 )
 
-// lease is the right to run the job of an entry. It is current while the
-// entry still has the channel the lease was made with.
+// lease is the right to run a job of a Memory.
 type lease struct {
-	queue     *Memory
-	entry     *entry
-	record    job.Record
-	cancelled chan struct{}
+	queue  *Memory
+	record job.Record
+	*wishes
 }
 
-func (l *lease) Record() job.Record         { return l.record }
-func (l *lease) Cancelled() <-chan struct{} { return l.cancelled }
+func (l *lease) Record() job.Record { return l.record }
+
+// end makes the last change of a lease; ErrLeaseLost if it is over.
+func (l *lease) end(to func(stored) stored) (job.Record, error) {
+	s, err := l.queue.change(l.record.ID, func(s stored) (stored, error) {
+		if s.State != job.Running || s.Lease != l.lease {
+			return s, ErrLeaseLost
+		}
+		delete(l.queue.leases, s.ID) // change holds mu
+		return to(s), nil
+	})
+	return s.Record, err
+}
 
 // Finish implements Lease.
 func (l *lease) Finish(_ context.Context, s job.State, o job.Outcome) (job.Record, error) {
-	l.queue.mu.Lock()
-	defer l.queue.mu.Unlock()
-	if l.entry.cancelled != l.cancelled {
-		return job.Record{}, ErrLeaseLost
-	}
-	l.queue.finish(l.entry, s, o)
-	return l.entry.record, nil
+	return l.end(func(was stored) stored { return was.ended(s, o) })
 }
 
 // HandBack implements Lease. A job that was asked to stop meanwhile ends here.
 func (l *lease) HandBack(context.Context) error {
-	q, e := l.queue, l.entry
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if e.cancelled != l.cancelled {
-		return ErrLeaseLost
-	}
-	if e.record.CancelRequested {
-		q.finish(e, job.Cancelled, job.Outcome{Kind: job.CancelledByUser, Message: job.CancelMessage})
-		return nil
-	}
-	e.cancelled = nil
-	e.record.State = job.Queued
-	q.wait(e, true)
-	return nil
+	_, err := l.end(stored.handedBack)
+	return err
 }
+
+// Pause implements Lease.
+func (l *lease) Pause(context.Context) (job.Record, error) { return l.end(stored.laidDown) }

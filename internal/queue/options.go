@@ -10,7 +10,7 @@ import (
 
 // Options bound what a queue keeps. Zero values mean the defaults.
 type Options struct {
-	Length   int           // jobs that may wait or run; default 1000
+	Length   int           // jobs that may wait or run, and as many may be paused; default 1000
 	Bytes    int           // what the pictures sent with them may take; default 1 GiB
 	Finished int           // ended jobs kept; default 10,000
 	Expiry   time.Duration // how long an ended job is kept; default 24 h
@@ -62,4 +62,9 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o
+}
+
+// sweepEvery is how often ended jobs are looked through.
+func (o Options) sweepEvery() time.Duration {
+	return min(max(o.Expiry/10, time.Second), time.Minute)
 }

@@ -89,6 +89,12 @@ func priority(p job.Priority) func(*job.Request) { return func(r *job.Request) {
 
 func model(name string) func(*job.Request) { return func(r *job.Request) { r.Model = name } }
 
+func only(model string) func(job.Record) bool {
+	return func(r job.Record) bool { return r.Request.Model == model }
+}
+
+func by(client string) func(*job.Request) { return func(r *job.Request) { r.Client = client } }
+
 func submit(t *testing.T, q Queue, r job.Request) job.Record {
 	t.Helper()
 	record, err := q.Submit(t.Context(), r)
@@ -138,11 +144,39 @@ func TestOrder(t *testing.T) {
 	})
 }
 
+// TestFairShares: within a priority each client gets its turn, however many
+// jobs another has in line.
+func TestFairShares(t *testing.T) {
+	eachHost(t, Options{}, func(t *testing.T, q Queue) {
+		for _, text := range []string{"a1", "a2", "a3", "a4", "b1", "b2", "c1"} {
+			submit(t, q, request(text, by(text[:1])))
+		}
+		submit(t, q, request("a0", priority(job.High), by("a")))
+		var got []string
+		for range 8 {
+			l := next(t, q, Consumer{Node: "n"})
+			got = append(got, string(l.Record().ID))
+			finish(t, l)
+		}
+		if want := []string{"a0", "b1", "c1", "a1", "b2", "a2", "a3", "a4"}; !slices.Equal(got, want) {
+			t.Errorf("order %v, want %v", got, want)
+		}
+		for _, text := range []string{"a5", "a6", "b3"} {
+			submit(t, q, request(text, by(text[:1])))
+		}
+		first := next(t, q, Consumer{Node: "n"}).Record().ID
+		second := next(t, q, Consumer{Node: "n"}).Record().ID
+		if first != "b3" || second != "a5" {
+			t.Errorf("then %s and %s, want b3 and a5: b was served longest ago", first, second)
+		}
+	})
+}
+
 func TestModels(t *testing.T) {
 	eachHost(t, Options{}, func(t *testing.T, q Queue) {
 		submit(t, q, request("x", model("mx")))
 		submit(t, q, request("y", model("my")))
-		if got := next(t, q, Consumer{Node: "a", Models: []string{"my"}}).Record().ID; got != "y" {
+		if got := next(t, q, Consumer{Node: "a", Takes: only("my")}).Record().ID; got != "y" {
 			t.Errorf("a consumer of my got job %s", got)
 		}
 	})

@@ -24,6 +24,9 @@ type stored struct {
 	// Sequence is the place of the job's message in the stream of jobs. Any
 	// other message of the job is a left-over.
 	Sequence uint64 `json:"sequence,omitempty"`
+	// Moved is the place of a job that was moved in its line; its message has
+	// a lane of its own. Nil for all others.
+	Moved *place `json:"moved,omitempty"`
 	// Lease names the present lease, Reply is where its message is answered.
 	Lease string `json:"lease,omitempty"`
 	Reply string `json:"reply,omitempty"`
@@ -44,7 +47,7 @@ type plainRequest job.Request
 
 // newRecord is the record of a job just submitted.
 func newRecord(r job.Request, digest string) job.Record {
-	record := job.Record{ID: r.ID, State: job.Queued, Request: r, Digest: digest, Created: time.Now().UTC().Round(0)}
+	record := job.Record{ID: r.ID, State: job.Queued, Request: r, Digest: digest, StopAt: r.StopAtStep, Created: time.Now().UTC().Round(0)}
 	if record.ID == "" {
 		record.ID = job.NewID()
 	}
@@ -82,32 +85,12 @@ func decodeStored(id job.ID, data []byte, written time.Time) stored {
 	return s
 }
 
-// started is the record when a node takes the job whose message has come to
-// it. A job that was running until now was lost by a node: that is an attempt;
-// one that was handed back was not.
-func (s stored) started(node, lease, reply string) stored {
-	if s.State == job.Running && s.CancelRequested {
-		return s.ended(job.Cancelled, job.Outcome{Kind: job.CancelledByUser, Message: job.CancelMessage})
+// place is where a job stands among its client's waiting jobs of a priority.
+func (s stored) place() place {
+	if s.Moved != nil {
+		return *s.Moved
 	}
-	if s.State == job.Running {
-		if s.Attempt >= attemptsLimit {
-			return s.ended(job.Failed, job.Outcome{Kind: job.AttemptsExhausted, Message: fmt.Sprintf(
-				"The server was interrupted %d times while it made this picture; it may be what stops it", s.Attempt)})
-		}
-		s.Attempt++
-	}
-	s.Attempt = max(s.Attempt, 1)
-	s.State, s.Node, s.Started = job.Running, node, time.Now().UTC()
-	s.Lease, s.Reply = lease, reply
-	return s
-}
-
-// ended is the record of a job that has ended; it lets go of the pictures.
-func (s stored) ended(state job.State, o job.Outcome) stored {
-	s.State, s.Outcome, s.Finished = state, o, time.Now().UTC()
-	s.Record.Request = s.Record.Request.WithoutPictures()
-	s.Reply = ""
-	return s
+	return place{Rank: int64(s.Sequence)}
 }
 
 // inputs are the pictures of a request.

@@ -18,7 +18,7 @@ const settleTime = 10 * time.Second
 // sweep forgets ended jobs that are too old or too many, and mends what a
 // crash left behind, until Close.
 func (q *JetStream) sweep() {
-	tick := time.NewTicker(min(max(q.options.Expiry/10, time.Second), time.Minute))
+	tick := time.NewTicker(q.options.sweepEvery())
 	defer tick.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -41,11 +41,7 @@ func (q *JetStream) sweep() {
 
 // expire drops the records of ended jobs by age and by number, the oldest first.
 func (q *JetStream) expire(ctx context.Context, now time.Time) {
-	ended := q.index.filter(func(it *item) bool { return it.State.Final() })
-	for i, it := range ended {
-		if len(ended)-i <= q.options.Finished && now.Sub(it.Finished) <= q.options.Expiry {
-			continue
-		}
+	for _, it := range q.index.expired(q.options, now) {
 		q.unannounce(ctx, it.stored)
 		if err := q.purge(ctx, it); err != nil {
 			q.options.Log.Warn("drop an old job", "job", it.ID, "error", err)
@@ -56,21 +52,7 @@ func (q *JetStream) expire(ctx context.Context, now time.Time) {
 		}
 	}
 	q.index.forgetClients()
-}
-
-// forgetClients drops what is known of clients without jobs.
-func (x *index) forgetClients() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	present := map[string]bool{}
-	for _, it := range x.order {
-		present[it.Client] = true
-	}
-	for client := range x.served {
-		if !present[client] {
-			delete(x.served, client)
-		}
-	}
+	q.forgetLanes(time.Now())
 }
 
 // reconcile compares the messages in line with the records of unfinished jobs.
@@ -82,11 +64,11 @@ func (q *JetStream) reconcile(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if info.State.Msgs == uint64(q.index.unfinished()) {
+	if info.State.Msgs == uint64(q.index.inLine()) {
 		return nil
 	}
 	named := map[uint64]bool{}
-	for _, it := range q.index.filter(func(it *item) bool { return !it.State.Final() && it.State != job.Paused }) {
+	for _, it := range q.index.filter(func(it *item) bool { return it.inLine() }) {
 		named[it.Sequence] = true
 		if err := q.restore(ctx, it, now); err != nil {
 			return err
@@ -101,12 +83,7 @@ func (q *JetStream) restore(ctx context.Context, it item, now time.Time) error {
 	if !errors.Is(err, jetstream.ErrMsgNotFound) || now.Sub(it.Created) < settleTime || q.holds(it.ID) {
 		return ignoreMissing(err)
 	}
-	s := it.stored
-	if err := q.announce(ctx, &s); err != nil {
-		return err
-	}
-	if _, err := q.write(ctx, s, it.revision); err != nil {
-		q.unannounce(ctx, s)
+	if _, err := q.reline(ctx, it, it.stored); err != nil {
 		if !errors.Is(err, errChanged) {
 			return err
 		}

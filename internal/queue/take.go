@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,25 +19,23 @@ const (
 	// it, or another node may have taken it: ask again, ever more slowly.
 	retryFirst = 2 * time.Millisecond
 	retryLast  = time.Second
+	// newFor is how long a job counts as new to its lane's consumer, retryNew
+	// the longest pause before a lane with a new job is asked again.
+	newFor   = time.Second
+	retryNew = 32 * time.Millisecond
 )
 
 // Next implements Queue.
 func (q *JetStream) Next(ctx context.Context, c Consumer) (Lease, error) {
-	q.reclaim(ctx, c.Node)
-	retry, rescue := retryFirst, time.Now()
+	retry := retryFirst
 	for {
 		arrived := q.index.arrivals()
-		lanes := q.index.lanes(c)
-		if !time.Now().Before(rescue) {
-			lanes = append(q.index.abandoned(c, q.holds), lanes...)
-			rescue = time.Now().Add(q.options.times.rescue)
-		}
-		l, err := q.takeFirst(ctx, lanes, c.Node)
+		l, err := q.Take(ctx, c)
 		if l != nil || err != nil {
 			return l, err
 		}
-		wait := time.Until(rescue)
-		if len(lanes) > 0 {
+		wait := q.options.times.rescue
+		if q.index.first(c, nil) != nil {
 			wait, retry = min(wait, retry), min(2*retry, retryLast)
 		}
 		came, err := q.await(ctx, arrived, wait)
@@ -46,6 +46,62 @@ func (q *JetStream) Next(ctx context.Context, c Consumer) (Lease, error) {
 			retry = retryFirst
 		}
 	}
+}
+
+// Take implements Queue.
+func (q *JetStream) Take(ctx context.Context, c Consumer) (Lease, error) {
+	q.reclaim(ctx, c.Node)
+	for _, from := range q.rescues(c) {
+		if l, err := q.tryLane(ctx, from, nil, c); l != nil || err != nil {
+			return l, err
+		}
+	}
+	tried := map[job.ID]bool{}
+	for {
+		it := q.index.first(c, tried)
+		if it == nil {
+			return nil, q.over(ctx)
+		}
+		tried[it.ID] = true
+		if l, err := q.tryLane(ctx, laneOf(it.stored), it, c); l != nil || err != nil {
+			return l, err
+		}
+	}
+}
+
+// Waiting implements Queue.
+func (q *JetStream) Waiting(c Consumer) (job.Record, bool) { return q.index.waitingFor(c) }
+
+// rescues returns, now and then, the lanes of jobs that run somewhere else:
+// should their node have died, their messages come again. Jobs that wait at a
+// higher priority go before them.
+func (q *JetStream) rescues(c Consumer) (list []lane) {
+	q.mu.Lock()
+	due := time.Since(q.rescued) >= q.options.times.rescue
+	if due {
+		q.rescued = time.Now()
+	}
+	q.mu.Unlock()
+	if !due {
+		return nil
+	}
+	lowest := rank(job.Low)
+	if it := q.index.first(c, nil); it != nil {
+		lowest = rank(priorityOf(it.Record))
+	}
+	for _, it := range q.index.runs() {
+		l := laneOf(it.stored)
+		if !q.holds(it.ID) && rank(l.priority) <= lowest && !slices.Contains(list, l) && c.takes(it.Record) {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+func (x *index) runs() []*item {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Values(x.running))
 }
 
 // await returns when a job has arrived, with true, or the time is up.
@@ -64,41 +120,39 @@ func (q *JetStream) await(ctx context.Context, arrived <-chan struct{}, wait tim
 	}
 }
 
-func (x *index) arrivals() <-chan struct{} {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.arrived
-}
-
-// takeFirst leases the first job that a lane gives; nil if none does. Trouble
-// with one lane is logged: there will be another time.
-func (q *JetStream) takeFirst(ctx context.Context, lanes []lane, node string) (Lease, error) {
-	for _, from := range lanes {
-		if q.closed() {
-			return nil, ErrClosed
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		l, err := q.takeFrom(ctx, from, node)
-		if err != nil && ctx.Err() == nil && !q.closed() {
-			q.options.Log.Warn("take a job", "lane", from.consumer(), "error", err)
-		}
-		if l != nil {
-			return l, nil
-		}
+// over is the error of a queue that was closed or a caller that has gone.
+func (q *JetStream) over(ctx context.Context) error {
+	if q.closed() {
+		return ErrClosed
 	}
-	return nil, nil
+	return ctx.Err()
 }
 
-// takeFrom leases the first job of a lane; nil if it has none.
-func (q *JetStream) takeFrom(ctx context.Context, from lane, node string) (Lease, error) {
+// tryLane leases the first job of a lane, which should be that of an item, nil
+// if it has none for c. Trouble with the lane is logged: there will be another
+// time.
+func (q *JetStream) tryLane(ctx context.Context, from lane, it *item, c Consumer) (Lease, error) {
+	if err := q.over(ctx); err != nil {
+		return nil, err
+	}
+	l, err := q.takeFrom(ctx, from, it, c)
+	if err != nil && q.over(ctx) == nil {
+		q.options.Log.Warn("take a job", "lane", from.consumer(), "error", err)
+	}
+	return l, nil
+}
+
+// takeFrom leases the first job of a lane; nil if it has none for c.
+func (q *JetStream) takeFrom(ctx context.Context, from lane, it *item, c Consumer) (Lease, error) {
 	for {
-		m, err := q.fetch(ctx, from)
+		m, err := q.fetchNew(ctx, from, it)
 		if m == nil || err != nil {
 			return nil, err
 		}
-		l, err := q.claim(ctx, m, node)
+		l, err := q.claim(ctx, m, c)
+		if errors.Is(err, errRefused) {
+			return nil, m.Nak()
+		}
 		if err != nil {
 			return nil, errors.Join(err, m.Nak())
 		}
@@ -108,51 +162,29 @@ func (q *JetStream) takeFrom(ctx context.Context, from lane, node string) (Lease
 	}
 }
 
-// fetch takes the first message of a lane; nil if it has none.
-func (q *JetStream) fetch(ctx context.Context, from lane) (jetstream.Msg, error) {
-	c, err := q.consumer(ctx, from)
-	if err != nil {
-		return nil, err
-	}
-	batch, err := c.FetchNoWait(1)
-	if err == nil {
-		for m := range batch.Messages() {
-			return m, nil
+// fetchNew is fetch for a lane whose first job this process may know before
+// the lane's consumer does: it asks again while the job is new and waits.
+func (q *JetStream) fetchNew(ctx context.Context, from lane, it *item) (jetstream.Msg, error) {
+	for pause := retryFirst; ; pause *= 2 {
+		m, err := q.fetch(ctx, from)
+		if m != nil || err != nil || it == nil || pause > retryNew || time.Since(it.heard) > newFor {
+			return m, err
 		}
-		err = batch.Error()
+		if now, ok := q.index.get(it.ID); !ok || now.revision != it.revision {
+			return nil, nil // somebody else was faster
+		}
+		if _, err := q.await(ctx, nil, pause); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil { // it may have been removed for being idle
-		q.mu.Lock()
-		delete(q.consumers, from)
-		q.mu.Unlock()
-	}
-	return nil, err
 }
 
-// consumer returns the durable consumer of a lane, made if it is not there.
-func (q *JetStream) consumer(ctx context.Context, of lane) (jetstream.Consumer, error) {
-	q.mu.Lock()
-	c, ok := q.consumers[of]
-	q.mu.Unlock()
-	if ok {
-		return c, nil
-	}
-	c, err := q.jobs.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-		Durable: of.consumer(), FilterSubject: of.subject(), InactiveThreshold: laneIdle,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.options.times.ack, MaxDeliver: -1, MaxAckPending: -1,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("consumer of a lane: %w", err)
-	}
-	q.mu.Lock()
-	q.consumers[of] = c
-	q.mu.Unlock()
-	return c, nil
-}
+// errRefused: the consumer does not take the job.
+var errRefused = errors.New("queue: not a job for this consumer")
 
 // claim makes this node the one that runs the job of a message; nil if the
 // message stands for no work any more.
-func (q *JetStream) claim(ctx context.Context, m jetstream.Msg, node string) (Lease, error) {
+func (q *JetStream) claim(ctx context.Context, m jetstream.Msg, c Consumer) (Lease, error) {
 	about, err := m.Metadata()
 	if err != nil {
 		return nil, err
@@ -169,7 +201,10 @@ func (q *JetStream) claim(ctx context.Context, m jetstream.Msg, node string) (Le
 		if it.Sequence != sequence || it.State.Final() {
 			return nil, q.drop(ctx, m, it)
 		}
-		s := it.started(node, uuid.NewString(), m.Reply())
+		if !c.takes(it.Record) {
+			return nil, errRefused
+		}
+		s := it.started(c.Node, uuid.NewString(), m.Reply())
 		revision, err := q.write(ctx, s, it.revision)
 		if errors.Is(err, errChanged) {
 			continue
@@ -180,7 +215,7 @@ func (q *JetStream) claim(ctx context.Context, m jetstream.Msg, node string) (Le
 		if s.State.Final() {
 			return nil, q.ended(ctx, m, s)
 		}
-		return q.equip(ctx, item{s, revision}, m)
+		return q.equip(ctx, item{stored: s, revision: revision}, m)
 	}
 }
 
@@ -203,7 +238,7 @@ func (q *JetStream) adopt(ctx context.Context, id job.ID, data []byte, sequence 
 		return item{}, fmt.Errorf("write record of %s: %w", id, err)
 	}
 	q.know(s, revision)
-	return item{s, revision}, nil
+	return item{stored: s, revision: revision}, nil
 }
 
 // drop removes a message that stands for no work. A record that cannot be read
@@ -236,7 +271,7 @@ func (q *JetStream) equip(ctx context.Context, it item, m jetstream.Msg) (Lease,
 	if err != nil && ctx.Err() == nil {
 		q.options.Log.Error("a job cannot run", "job", s.ID, "error", err)
 		o := job.Outcome{Kind: job.Internal, Message: "The pictures sent with the job are lost on the server"}
-		s, err = q.change(ctx, s.ID, func(now stored) (stored, error) { return now.ended(job.Failed, o), nil })
+		s, _, err = q.change(ctx, s.ID, func(now stored) (stored, error) { return now.ended(job.Failed, o), nil })
 		if err != nil {
 			return nil, err
 		}
