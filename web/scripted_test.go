@@ -207,11 +207,11 @@ func (s *scripted) preview(j *scriptedJob) {
 func (s *scripted) list(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	records := []job.Record{}
+	reports := []job.Report{}
 	for _, id := range slices.Backward(s.order) {
-		records = append(records, s.jobs[id].record)
+		reports = append(reports, job.NewReport(s.jobs[id].record))
 	}
-	write(w, map[string]any{"jobs": records})
+	write(w, map[string]any{"jobs": reports})
 }
 
 func (s *scripted) find(w http.ResponseWriter, r *http.Request) *scriptedJob {
@@ -226,7 +226,7 @@ func (s *scripted) get(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if j := s.find(w, r); j != nil {
-		write(w, j.record)
+		write(w, job.NewReport(j.record))
 	}
 }
 

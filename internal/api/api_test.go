@@ -71,6 +71,9 @@ func TestList(t *testing.T) {
 		h.wants(h.get("/v1/jobs"+query), 400, "Invalid input: ")
 	}
 	h.wants(h.get("/v1/jobs/j0"), 200, `{"id":"j0","state":"queued"`)
+	if a := h.get("/v1/jobs/j0"); strings.Contains(a.body, "elapsed") || strings.Contains(a.body, "digest") {
+		t.Errorf("a job that waits: %s", a.body)
+	}
 	h.wants(h.get("/v1/jobs/nobody"), 404, "Job not found")
 }
 
@@ -223,10 +226,13 @@ func TestClient(t *testing.T) {
 		t.Errorf("picture: %v, %v", err, derr)
 	}
 	record, err := c.Job(ctx, id)
+	if record.ElapsedMS < 1 || record.ElapsedMS > 20_000 {
+		t.Errorf("elapsed %d ms", record.ElapsedMS)
+	}
 	if err != nil || record.State != job.Complete || record.Request.Prompt != "a lighthouse" || len(record.Pictures) != 2 {
 		t.Errorf("record %+v, %v", record, err)
 	}
-	if list, err := c.Jobs(ctx, job.Complete, 10); err != nil || len(list) != 1 {
+	if list, err := c.Jobs(ctx, job.Complete, "", 10); err != nil || len(list) != 1 {
 		t.Errorf("jobs: %d, %v", len(list), err)
 	}
 	if err := c.Cancel(ctx, id); err == nil {

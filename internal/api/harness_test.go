@@ -163,7 +163,7 @@ func (h *harness) engine(ctx context.Context, sc script) {
 // work runs one job; a prompt of "fail" fails it, other operations than
 // generation are refused. An empty state means that ctx ended.
 func (h *harness) work(ctx context.Context, l queue.Lease, stepTime time.Duration) (job.State, job.Outcome) {
-	r := l.Record()
+	r, began := l.Record(), time.Now()
 	h.events.Publish(ctx, r.ID, job.StateEvent(job.Running))
 	if r.Request.Operation != job.Generation {
 		return job.Failed, job.Outcome{Kind: job.InvalidInput, Message: string(r.Request.Operation) + " is not supported by this worker"}
@@ -188,6 +188,7 @@ func (h *harness) work(ctx context.Context, l queue.Lease, stepTime time.Duratio
 		h.store.Put(ctx, r.ID, i, syntheticPicture(seed, r.Request.Width, r.Request.Height))
 		o.Pictures = append(o.Pictures, job.Picture{Seed: seed, Width: r.Request.Width, Height: r.Request.Height})
 	}
+	o.Elapsed = time.Since(began)
 	return job.Complete, o
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -14,12 +15,18 @@ const (
 	listLimit   = 500
 )
 
-// shown is a record as clients see it: without the pictures it was sent and
-// what only the queue needs.
-func shown(r job.Record) job.Record {
-	r.Request = r.Request.WithoutPictures()
-	r.Digest = ""
-	return r
+// report is a record as clients see it. How far a waiting job has come is not
+// looked up: few have begun.
+func (s *Server) report(ctx context.Context, r job.Record) job.Report {
+	shown := job.NewReport(r)
+	if r.State != job.Running && r.State != job.Paused {
+		return shown
+	}
+	var err error
+	if shown.Step, shown.Total, err = s.Events.Reached(ctx, r.ID); err != nil {
+		s.Log.Warn("find a job's last step", "job", r.ID, "error", err)
+	}
+	return shown
 }
 
 // listJobs is GET /v1/jobs?state=&before=&limit=, the newest first.
@@ -37,9 +44,9 @@ func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	list := make([]job.Record, len(records))
+	list := make([]job.Report, len(records))
 	for i, record := range records {
-		list[i] = shown(record)
+		list[i] = s.report(r.Context(), record)
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"jobs": list})
 }
@@ -67,5 +74,5 @@ func (s *Server) getJob(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, shown(record))
+	writeJSON(w, http.StatusOK, s.report(r.Context(), record))
 }

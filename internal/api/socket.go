@@ -41,7 +41,7 @@ type reply struct {
 	ID      uint64          `json:"id,omitempty"`
 	Event   *job.Event      `json:"event,omitempty"`
 	State   job.State       `json:"state,omitempty"`
-	Record  *job.Record     `json:"record,omitempty"`
+	Record  *job.Report     `json:"record,omitempty"`
 	SSEURL  string          `json:"sse_url,omitempty"`
 	Message string          `json:"message,omitempty"`
 	Status  int             `json:"status,omitempty"`

@@ -142,7 +142,7 @@ func (sub *subscription) end(ctx context.Context, last *job.Event) error {
 	if err != nil {
 		return err
 	}
-	k.say(ctx, stateOf(record))
+	k.say(ctx, sub.state(ctx, record))
 	if last != nil {
 		e := k.server.withPicture(ctx, sub.id, *last)
 		k.say(ctx, reply{Type: "event", Job: sub.id, ID: e.Number, Event: &e})
@@ -150,9 +150,9 @@ func (sub *subscription) end(ctx context.Context, last *job.Event) error {
 	return nil
 }
 
-func stateOf(r job.Record) reply {
-	r = shown(r)
-	return reply{Type: "state", Job: r.ID, State: r.State, Record: &r}
+func (sub *subscription) state(ctx context.Context, r job.Record) reply {
+	shown := sub.socket.server.report(ctx, r)
+	return reply{Type: "state", Job: r.ID, State: r.State, Record: &shown}
 }
 
 // states sends changed records of one job, or of all if id is empty.
@@ -170,7 +170,7 @@ func (sub *subscription) states(ctx context.Context, id job.ID) error {
 		if id != "" && record.State.Final() {
 			return nil // end sends it, before the last event
 		}
-		sub.socket.say(ctx, stateOf(record))
+		sub.socket.say(ctx, sub.state(ctx, record))
 	}
 }
 

@@ -88,20 +88,23 @@ func (c *Client) Cancel(ctx context.Context, id job.ID) error {
 	return c.quick(ctx, http.MethodDelete, jobPath(id), nil)
 }
 
-// Job returns a job's record.
-func (c *Client) Job(ctx context.Context, id job.ID) (r job.Record, err error) {
+// Job returns what is known of a job.
+func (c *Client) Job(ctx context.Context, id job.ID) (r job.Report, err error) {
 	err = c.quick(ctx, http.MethodGet, jobPath(id), &r)
 	return r, err
 }
 
 // Jobs returns the newest jobs, at most limit; only those in one state unless
-// state is empty.
-func (c *Client) Jobs(ctx context.Context, state job.State, limit int) ([]job.Record, error) {
+// state is empty, and only those older than before unless that is empty.
+func (c *Client) Jobs(ctx context.Context, state job.State, before job.ID, limit int) ([]job.Report, error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	if state != "" {
 		q.Set("state", string(state))
 	}
-	var answer struct{ Jobs []job.Record }
+	if before != "" {
+		q.Set("before", string(before))
+	}
+	var answer struct{ Jobs []job.Report }
 	err := c.quick(ctx, http.MethodGet, "/v1/jobs?"+q.Encode(), &answer)
 	return answer.Jobs, err
 }

@@ -35,6 +35,8 @@ type Log interface {
 	// from the first. A reader is told of previews older than the newest one
 	// at this moment as plain progress. Close the reader.
 	Read(ctx context.Context, id job.ID, after uint64) (Reader, error)
+	// Reached returns the last step reported, and of how many; 0 if none was.
+	Reached(ctx context.Context, id job.ID) (step, total int, err error)
 	// Preview returns what was shown for a step, if it is still kept. The
 	// newest one is, and some before it while the job runs.
 	Preview(ctx context.Context, id job.ID, step int) (job.Preview, bool)

@@ -190,6 +190,12 @@ func TestStates(t *testing.T) {
 		if got := rest(t, read(t, l, "a", 0)); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
+		if step, total, err := l.Reached(t.Context(), "a"); step != 3 || total != 4 || err != nil {
+			t.Errorf("reached step %d of %d, %v", step, total, err)
+		}
+		if step, _, err := l.Reached(t.Context(), "never"); step != 0 || err != nil {
+			t.Errorf("a job without events reached step %d, %v", step, err)
+		}
 		if got := rest(t, read(t, l, "a", 4)); !slices.Equal(got, want[4:]) {
 			t.Errorf("after event 4: got %q, want %q", got, want[4:])
 		}

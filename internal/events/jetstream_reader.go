@@ -34,6 +34,15 @@ func (l *JetStream) Read(ctx context.Context, id job.ID, after uint64) (Reader, 
 	return &follower{log: l, id: id, number: after, newest: newest}, nil
 }
 
+// Reached implements Log.
+func (l *JetStream) Reached(ctx context.Context, id job.ID) (step, total int, err error) {
+	if l.closed() {
+		return 0, 0, ErrClosed
+	}
+	last, err := l.last(ctx, id)
+	return last.standing.Step, last.standing.Total, err
+}
+
 // newestPreview is the number of the newest preview event. Where it is not
 // among the recent ones, the steps tell: each fifth event is one, so that it
 // is looked for a few places back from the last.

@@ -110,6 +110,16 @@ func (l *Memory) Publish(_ context.Context, id job.ID, e job.Event) error {
 
 func (s *stream) ended() bool { return s.standing.ended }
 
+// Reached implements Log.
+func (l *Memory) Reached(_ context.Context, id job.ID) (step, total int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s, ok := l.jobs[id]; ok {
+		step, total = s.standing.Step, s.standing.Total
+	}
+	return step, total, nil
+}
+
 // ShowPreview implements Log.
 func (l *Memory) ShowPreview(_ context.Context, id job.ID, p job.Preview) error {
 	l.mu.Lock()

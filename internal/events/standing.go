@@ -5,7 +5,8 @@ import "waggle/internal/job"
 // standing is how far a job's stream has come. It decides what a further event
 // has to say; the stream keeps it beside each event.
 type standing struct {
-	Step  int       `json:"step,omitempty"`  // of the last step event
+	Step  int       `json:"step,omitempty"` // of the last step event
+	Total int       `json:"total,omitempty"`
 	State job.State `json:"state,omitempty"` // of the last state event; queued if there was none
 	ended bool
 }
@@ -17,10 +18,10 @@ func (s standing) after(e job.Event) (next standing, news bool) {
 	case s.ended:
 	case e.Final():
 		next.ended = true
-	case e.Type != job.ChangeEvent:
-		next.Step = max(s.Step, e.Step)
-	case e.State != s.state():
+	case e.Type == job.ChangeEvent && e.State != s.state():
 		next.State = e.State
+	case e.Type != job.ChangeEvent && e.Step > s.Step:
+		next.Step, next.Total = e.Step, e.Total
 	}
 	return next, next != s
 }

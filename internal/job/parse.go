@@ -15,7 +15,7 @@ const BodyLimitBytes = 64 << 20
 // and checks all bounds. Members it does not know are ignored; null is the same
 // as absent. Errors are *Error of kind InvalidInput whose text is the wire's.
 func Parse(body []byte) (Request, error) {
-	r, err := decode(body)
+	r, err := decode(body, false)
 	if err != nil {
 		return Request{}, err
 	}
@@ -26,8 +26,9 @@ func Parse(body []byte) (Request, error) {
 	return r, nil
 }
 
-// decode reads the members of an operation without judging their values.
-func decode(body []byte) (Request, error) {
+// decode reads the members of an operation without judging their values; bare
+// allows that its pictures are missing, as in what lists show.
+func decode(body []byte, bare bool) (Request, error) {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return Request{}, Errorf(InvalidInput, "Failed to parse the request body as JSON: %s", syntaxProblem(body))
 	}
@@ -40,7 +41,7 @@ func decode(body []byte) (Request, error) {
 		return Request{}, err
 	}
 	r := NewRequest(op, "", "")
-	m := decoder{members: members}
+	m := decoder{members: members, bare: bare}
 	m.common(&r)
 	m.special(&r)
 	m.extras(&r)
@@ -92,6 +93,7 @@ func quote(s string) string {
 type decoder struct {
 	members map[string]json.RawMessage
 	where   string // prefix of field names, as "loras[0]."
+	bare    bool   // pictures may be missing
 	err     error
 }
 
@@ -309,6 +311,9 @@ func (m *decoder) picture(what string, into *[]byte, names ...string) {
 			name = n
 			break
 		}
+	}
+	if m.bare && m.member(name) == nil {
+		return
 	}
 	var text string
 	m.required(name, &text)

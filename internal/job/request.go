@@ -175,9 +175,10 @@ func (r Request) MarshalJSON() ([]byte, error) {
 	return json.Marshal(wire)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote, or any valid operation.
+// UnmarshalJSON reads what MarshalJSON wrote, with or without the pictures, or
+// any valid operation.
 func (r *Request) UnmarshalJSON(b []byte) error {
-	got, err := decode(b)
+	got, err := decode(b, true)
 	if err != nil {
 		return err
 	}

@@ -32,8 +32,10 @@ export class Job {
     this.seed = picture?.seed ?? record.seed ?? this.seed;
     this.width = picture?.width ?? this.width;
     this.height = picture?.height ?? this.height;
+    this.step = Math.max(this.step, record.step ?? 0);
+    this.total = record.total ?? this.total;
     this.message = record.message ?? this.message;
-    this.elapsed = record.elapsed_ms ?? (record.elapsed ? record.elapsed / 1e6 : this.elapsed);
+    this.elapsed = record.elapsed_ms ?? this.elapsed;
   }
 
   get done() {
