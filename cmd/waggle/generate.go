@@ -37,6 +37,10 @@ type generateCommand struct {
 	Plan      bool     `help:"Print the memory that the picture needs and make nothing."`
 	JSON      bool     `name:"json" help:"Print one JSON object a line instead of progress for people."`
 
+	Server string `placeholder:"URL" help:"Let this server make the picture, as http://host:port, instead of this machine."`
+	Token  string `env:"WAGGLE_TOKEN" help:"The server's bearer token."`
+	Detach bool   `help:"With --server: print the job's id and leave; waggle jobs watches it."`
+
 	modelFlags `embed:""`
 }
 
@@ -46,12 +50,19 @@ func (c *generateCommand) Run(ctx context.Context) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	if c.Server != "" {
+		return c.remote(ctx)
+	}
 	l, err := c.load()
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	request, err := c.request(l.Info())
+	d := l.Info().Defaults
+	request, err := c.request(c.Model, job.Defaults{Width: d.Width, Height: d.Height, Steps: d.Steps, Guidance: d.Guidance, Sampler: d.Sampler, Schedule: d.Schedule})
+	if err == nil {
+		err = resolveNames(&request)
+	}
 	if err != nil {
 		return err
 	}
@@ -62,7 +73,7 @@ func (c *generateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	show := newProgress(c.JSON)
-	show.start(adapterNote(l.device.Adapter()), request)
+	show.start(adapterNote(l.device.Adapter()), "", request)
 	for i := range request.Batch {
 		if err := c.make(ctx, l, request, i, show, began); err != nil {
 			return interrupted(err, i, request.Batch)
@@ -73,7 +84,12 @@ func (c *generateCommand) Run(ctx context.Context) error {
 
 // check finds out before the work what needs no model to be known.
 func (c *generateCommand) check() error {
-	if c.Plan {
+	switch {
+	case c.Detach && c.Server == "":
+		return errors.New("--detach leaves a job to a server: name it with --server")
+	case c.Plan && c.Server != "":
+		return errors.New("--plan is of this machine: leave --server out")
+	case c.Plan || c.Detach:
 		return nil
 	}
 	return writable(c.Output)
@@ -88,9 +104,8 @@ func interrupted(err error, finished, count int) error {
 }
 
 // request is the job that the flags describe, with the model's defaults where they are silent.
-func (c *generateCommand) request(info sd.Info) (job.Request, error) {
-	r := job.NewRequest(job.Generation, c.Model, c.Prompt)
-	d := info.Defaults
+func (c *generateCommand) request(model string, d job.Defaults) (job.Request, error) {
+	r := job.NewRequest(job.Generation, model, c.Prompt)
 	r.NegativePrompt, r.Dialect, r.Batch, r.Precision = c.Negative, c.Dialect, c.Batch, c.Precision
 	r.Width, r.Height, r.Steps, r.GuidanceScale = d.Width, d.Height, d.Steps, d.Guidance
 	r.Sampler, r.Schedule = d.Sampler, cmp.Or(d.Schedule, "normal")
@@ -119,8 +134,7 @@ func (c *generateCommand) request(info sd.Info) (job.Request, error) {
 	if err := r.Validate(); err != nil {
 		return r, errors.New(strings.TrimPrefix(err.Error(), "Invalid input: "))
 	}
-	err := resolveNames(&r)
-	return r, err
+	return r, nil
 }
 
 // resolveNames writes sampler and schedule as the pipeline knows them, whatever spelling was given.
@@ -189,7 +203,7 @@ func writable(path string) error {
 // make draws picture i and writes it.
 func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i int, show *progress, began time.Time) error {
 	seed := *r.Seed + uint64(i)
-	img, err := l.Generate(ctx, engine.Request(r, seed), show.step)
+	img, err := l.Generate(ctx, engine.Request(r, seed), func(p sd.Progress) { show.step(p.Step, p.Total, p.Elapsed) })
 	show.done()
 	if errors.Is(err, gpu.ErrOutOfMemory) {
 		err = fmt.Errorf("%w; ask for a smaller picture with --size", err)

@@ -21,6 +21,7 @@ var version = "0.1.0"
 type verbs struct {
 	Generate generateCommand  `cmd:"" help:"Make a picture from a prompt."`
 	Serve    serveCommand     `cmd:"" help:"Serve the web page and the job API."`
+	Jobs     jobsCommand      `cmd:"" help:"List a server's jobs, watch them, and say what becomes of them."`
 	Models   modelsCommand    `cmd:"" help:"List models, or look into one."`
 	Doctor   doctorCommand    `cmd:"" help:"Show adapters and check every kernel against a plain computation."`
 	Bench    benchCommand     `cmd:"" help:"Measure a whole picture; prints one line."`

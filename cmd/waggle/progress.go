@@ -12,7 +12,6 @@ import (
 	"golang.org/x/term"
 
 	"waggle/internal/job"
-	"waggle/internal/sd"
 )
 
 // progress tells how far a picture is: a bar on a terminal, lines elsewhere, JSON for programs.
@@ -34,29 +33,76 @@ func newProgress(asJSON bool) *progress {
 	return p
 }
 
-func (p *progress) start(adapter string, r job.Request) {
+// start says what is made where: on an adapter, or as a job of a server.
+func (p *progress) start(adapter string, id job.ID, r job.Request) {
 	if p.json != nil {
-		p.json.Encode(map[string]any{"type": "start", "adapter": adapter, "model": r.Model, "seed": *r.Seed, "width": r.Width, "height": r.Height, "steps": r.Steps})
+		p.json.Encode(started{"start", adapter, id, r.Model, *r.Seed, r.Width, r.Height, r.Steps})
 		return
 	}
-	fmt.Fprintf(p.out, "%s, %d×%d, %d steps of %s, seed %d, on %s\n", r.Model, r.Width, r.Height, r.Steps, r.Sampler, *r.Seed, adapter)
+	where := "on " + adapter
+	if id != "" {
+		where = "as " + string(id)
+	}
+	fmt.Fprintf(p.out, "%s, %d×%d, %d steps of %s, seed %d, %s\n", r.Model, r.Width, r.Height, r.Steps, r.Sampler, *r.Seed, where)
 }
 
-// step is called by the pipeline after each step.
-func (p *progress) step(s sd.Progress) {
+// started is the first line for programs.
+type started struct {
+	Type    string `json:"type"`
+	Adapter string `json:"adapter,omitempty"`
+	Job     job.ID `json:"job,omitempty"`
+	Model   string `json:"model"`
+	Seed    uint64 `json:"seed"`
+	Width   int    `json:"width"`
+	Height  int    `json:"height"`
+	Steps   int    `json:"steps"`
+}
+
+// step is called after each step; elapsed is the time of the picture's steps so far, 0 if that is not known.
+func (p *progress) step(step, total int, elapsed time.Duration) {
 	switch {
 	case p.json != nil:
-		p.json.Encode(map[string]any{"type": "progress", "step": s.Step, "total": s.Total, "elapsed_ms": s.Elapsed.Milliseconds()})
+		p.json.Encode(map[string]any{"type": "progress", "step": step, "total": total, "elapsed_ms": elapsed.Milliseconds()})
 	case p.bars != nil:
 		if p.bar == nil {
-			p.bar = p.bars.AddBar(int64(s.Total), mpb.BarRemoveOnComplete(),
-				mpb.PrependDecorators(decor.CountersNoUnit("step %d/%d")),
-				mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_GO), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 8})))
+			p.bar = p.bars.AddBar(int64(total), mpb.BarRemoveOnComplete(),
+				mpb.PrependDecorators(decor.CountersNoUnit("step %d/%d")), mpb.AppendDecorators(times(elapsed > 0)...))
 		}
-		p.bar.SetCurrent(int64(s.Step))
-	case s.Step == s.Total || time.Since(p.told) > 2*time.Second:
+		p.bar.SetCurrent(int64(step))
+	case step == total || time.Since(p.told) > 2*time.Second:
 		p.told = time.Now()
-		fmt.Fprintf(p.out, "step %d of %d, %.0f ms a step\n", s.Step, s.Total, s.Elapsed.Seconds()*1e3/float64(s.Step))
+		fmt.Fprintf(p.out, "step %d of %d%s\n", step, total, rate(step, elapsed))
+	}
+}
+
+// times are what stands behind a bar; how long it will take can be said only of steps that are heard of as they happen.
+func times(live bool) []decor.Decorator {
+	list := []decor.Decorator{decor.Elapsed(decor.ET_STYLE_GO)}
+	if live {
+		list = append(list, decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 8}))
+	}
+	return list
+}
+
+func rate(step int, elapsed time.Duration) string {
+	if elapsed == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %.0f ms a step", elapsed.Seconds()*1e3/float64(step))
+}
+
+// event tells of what a server's job reports, but for its end.
+func (p *progress) event(e job.Event) {
+	switch {
+	case e.Final():
+		p.done()
+	case e.Type != job.ChangeEvent:
+		p.step(e.Step, e.Total, 0)
+	case p.json != nil:
+		p.json.Encode(e)
+	case e.State != job.Running:
+		p.done()
+		fmt.Fprintln(p.out, e.State)
 	}
 }
 

@@ -83,11 +83,6 @@ func (c *Client) Submit(ctx context.Context, r job.Request) (job.ID, error) {
 	return answer.JobID, nil
 }
 
-// Cancel ends a job.
-func (c *Client) Cancel(ctx context.Context, id job.ID) error {
-	return c.quick(ctx, http.MethodDelete, jobPath(id), nil)
-}
-
 // Job returns what is known of a job.
 func (c *Client) Job(ctx context.Context, id job.ID) (r job.Report, err error) {
 	err = c.quick(ctx, http.MethodGet, jobPath(id), &r)
@@ -199,13 +194,26 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, heade
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no answer from %s: %w", c.base, plain(err))
 	}
 	if response.StatusCode/100 != 2 {
 		defer response.Body.Close()
 		return nil, problem(response)
 	}
 	return response, nil
+}
+
+// plain drops what repeats the address.
+func plain(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	var network *net.OpError
+	if errors.As(err, &network) {
+		err = network.Err
+	}
+	return err
 }
 
 // problem reads the text of an error: plain, or one of the JSON forms.

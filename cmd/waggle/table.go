@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/mattn/go-runewidth"
+	"golang.org/x/term"
+
+	"waggle/internal/client"
+	"waggle/internal/job"
+)
+
+type listCommand struct {
+	State string `enum:",queued,running,paused,complete,failed,cancelled" default:"" help:"Only jobs in this state: queued, running, paused, complete, failed, cancelled."`
+	Limit int    `short:"n" default:"50" help:"How many at most, up to 500."`
+}
+
+// Run prints a table, cut to the terminal's width.
+func (c *listCommand) Run(ctx context.Context, jobs *jobsCommand) error {
+	server, err := client.New(jobs.Server, jobs.Token)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	list, err := server.Jobs(ctx, job.State(c.State), "", c.Limit)
+	if err != nil {
+		return plainAnswer(err)
+	}
+	if jobs.JSON {
+		return json.NewEncoder(os.Stdout).Encode(list)
+	}
+	width := 0
+	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		width = w
+	}
+	return writeTable(os.Stdout, list, width, time.Now())
+}
+
+// writeTable writes jobs as rows of equal columns. A width in cells shortens ids to what tells them apart and cuts prompts;
+// 0 leaves both whole.
+func writeTable(w io.Writer, list []job.Report, width int, now time.Time) error {
+	rows := [][]string{{"ID", "STATE", "STEP", "MODEL", "AGE", "PROMPT"}}
+	short := func(id job.ID) string { return string(id) }
+	if width > 0 {
+		short = shortener(list)
+	}
+	for _, r := range list {
+		rows = append(rows, []string{short(r.ID), state(r), stepOf(r), plainText(r.Request.Model), age(now.Sub(r.Created)), plainText(r.Request.Prompt)})
+	}
+	widths := make([]int, 5) // of all columns but the last
+	for _, row := range rows {
+		for i := range widths {
+			widths[i] = max(widths[i], runewidth.StringWidth(row[i]))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, n := range widths {
+			line.WriteString(runewidth.FillRight(row[i], n) + "  ")
+		}
+		text := line.String() + row[5]
+		if width > 0 {
+			text = runewidth.Truncate(text, width, "…")
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(text, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shortest is how much of an id is shown at least: of one that a server made, its time to the millisecond.
+const shortest = len("job-01234567-89ab")
+
+// shortener cuts ids as far as they can still be told apart.
+func shortener(list []job.Report) func(job.ID) string {
+	n := shortest
+	for i := range list {
+		for k := range i {
+			n = max(n, 1+common(string(list[i].ID), string(list[k].ID)))
+		}
+	}
+	return func(id job.ID) string { return string(id[:min(n, len(id))]) }
+}
+
+// common is the length of what two texts begin with.
+func common(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+func state(r job.Report) string {
+	if r.State == job.Running && r.CancelRequested {
+		return "cancelling"
+	}
+	return string(r.State)
+}
+
+func stepOf(r job.Report) string {
+	if r.Step == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d/%d", r.Step, r.Total)
+}
+
+// age is a time in its largest unit.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// plainText puts strangers' text on one line and takes out what a terminal would obey.
+func plainText(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }), " ")
+}
+
+// showReport writes what people want to know of a job.
+func showReport(w io.Writer, r job.Report) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name string, value any) { fmt.Fprintf(t, "%s\t%v\n", name, value) }
+	q := r.Request
+	line("id", r.ID)
+	line("state", state(r))
+	if r.Step > 0 {
+		line("step", stepOf(r))
+	}
+	line("prompt", plainText(q.Prompt))
+	if q.NegativePrompt != "" {
+		line("negative", plainText(q.NegativePrompt))
+	}
+	line("model", plainText(q.Model))
+	line("seed", r.Seed)
+	line("steps", fmt.Sprintf("%d of %s on %s", q.Steps, q.Sampler, q.Schedule))
+	line("priority", q.Priority)
+	line("created", r.Created.Local().Format(time.DateTime))
+	if !r.Finished.IsZero() {
+		line("finished", r.Finished.Local().Format(time.DateTime))
+	}
+	if r.ElapsedMS > 0 {
+		line("took", time.Duration(r.ElapsedMS)*time.Millisecond)
+	}
+	if r.Node != "" {
+		line("node", plainText(r.Node))
+	}
+	for i, p := range r.Pictures {
+		line(fmt.Sprintf("picture %d", i), fmt.Sprintf("%d×%d, seed %d", p.Width, p.Height, p.Seed))
+	}
+	if r.Message != "" {
+		line("message", plainText(r.Message))
+	}
+	return t.Flush()
+}
