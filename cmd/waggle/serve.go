@@ -30,7 +30,6 @@ import (
 type serveCommand struct {
 	Bind       string        `default:"127.0.0.1" help:"Address to listen on; anything but loopback needs --token."`
 	Port       int           `default:"8080" env:"PORT" help:"Port to listen on; 0 takes a free one."`
-	Token      string        `env:"WAGGLE_TOKEN,LLORCH_API_TOKEN" help:"Bearer token that every request must carry."`
 	Origins    []string      `name:"cors-origin" help:"Web site (scheme://host) whose scripts may call; repeatable, * for all."`
 	Hosts      []string      `name:"host" help:"Name that this server is reached by, besides localhost and numeric addresses; repeatable."`
 	Keep       time.Duration `default:"24h" help:"How long jobs and pictures are kept."`
@@ -44,6 +43,7 @@ type serveCommand struct {
 	busFlags     `embed:""`
 	modelFlags   `embed:""`
 	webhookFlags `embed:""`
+	tokenFlags   `embed:""`
 }
 
 // Run serves until ctx ends.
@@ -72,7 +72,11 @@ type worker struct {
 }
 
 func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
-	if err := c.check(); err != nil {
+	keys, err := c.keys()
+	if err == nil {
+		err = c.check(keys)
+	}
+	if err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(c.Bind, strconv.Itoa(c.Port)))
@@ -93,7 +97,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
 		Tokenize: w.tokenize, Webhook: w.webhooks.Check,
-		Token: c.Token, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
+		Keys: keys, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
 }
@@ -142,8 +146,8 @@ func warn(log *slog.Logger, what string, id job.ID, err error) {
 }
 
 // check refuses to be open to strangers.
-func (c *serveCommand) check() error {
-	if c.Token == "" && c.Bind != "localhost" {
+func (c *serveCommand) check(keys []api.Key) error {
+	if len(keys) == 0 && c.Bind != "localhost" {
 		if ip := net.ParseIP(c.Bind); ip == nil || !ip.IsLoopback() {
 			return fmt.Errorf("--bind %s can be reached by others: give a --token that they must know", c.Bind)
 		}

@@ -365,7 +365,11 @@ func TestServeToken(t *testing.T) {
 	byFlag := command(t, "serve", "--port", "0", "--bind", "0.0.0.0", "--token", "s3cret")
 	byVariable := command(t, "serve", "--port", "0")
 	byVariable.Env = append(byVariable.Env, "LLORCH_API_TOKEN=s3cret")
-	for _, c := range []*server{startCommand(t, byFlag), startCommand(t, byVariable)} {
+	withComma := command(t, "serve", "--port", "0")
+	withComma.Env = append(withComma.Env, "WAGGLE_TOKEN=s3cret, with, commas")
+	several := command(t, "serve", "--port", "0", "--token", "anna=s3cret", "--token", "s3cret, with, commas")
+	several.Env = append(several.Env, "WAGGLE_TOKEN=overruled")
+	for i, c := range []*server{startCommand(t, byFlag), startCommand(t, byVariable), startCommand(t, withComma), startCommand(t, several)} {
 		where, err := url.Parse(c.url)
 		if err != nil {
 			t.Fatal(err)
@@ -373,12 +377,15 @@ func TestServeToken(t *testing.T) {
 		c.url = "http://127.0.0.1:" + where.Port()
 		for _, row := range []struct {
 			token  string
-			status int
-		}{{"", 401}, {"wrong", 401}, {"s3cret", 200}} {
+			status [4]int
+		}{
+			{"", [4]int{401, 401, 401, 401}}, {"wrong", [4]int{401, 401, 401, 401}}, {"overruled", [4]int{401, 401, 401, 401}},
+			{"s3cret", [4]int{200, 200, 401, 200}}, {"s3cret, with, commas", [4]int{401, 401, 200, 200}}, {" with", [4]int{401, 401, 401, 401}},
+		} {
 			c.token = row.token
 			a := c.ask(http.MethodGet, "/v1/models", nil)
-			if a.status != row.status || row.status == 401 && !bytes.Contains(a.body, []byte(`"unauthorized"`)) {
-				t.Errorf("with token %q: %d %s, want %d", row.token, a.status, a.body, row.status)
+			if a.status != row.status[i] || a.status == 401 && !bytes.Contains(a.body, []byte(`"unauthorized"`)) {
+				t.Errorf("with token %q: %d %s, want %d", row.token, a.status, a.body, row.status[i])
 			}
 		}
 	}

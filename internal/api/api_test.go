@@ -190,7 +190,7 @@ func TestShutdown(t *testing.T) {
 
 // TestClient drives the server with the Go client.
 func TestClient(t *testing.T) {
-	h := start(t, script{step: time.Millisecond}, func(c *Config) { c.Token = "abc" })
+	h := start(t, script{step: time.Millisecond}, func(c *Config) { c.Keys = []Key{{Secret: "abc"}} })
 	stranger, _ := client.New(h.url, "")
 	defer stranger.Close()
 	if _, err := stranger.Models(t.Context()); err == nil || !strings.Contains(err.Error(), "token") {

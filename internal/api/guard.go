@@ -1,12 +1,8 @@
 package api
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"slices"
@@ -16,12 +12,8 @@ import (
 // policy is for answers that are data; the page sends a wider one of its own.
 const policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
-// tokenProtocol begins the WebSocket subprotocol that carries a token, in
-// unpadded base64url, for clients that can set no header.
-const tokenProtocol = "waggle.token."
-
 // guard stands before every route: headers that keep browsers strict, the
-// names this server answers to, the sites that may call it, and the token.
+// names this server answers to, the sites that may call it, and the tokens.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.survive(w, r)
@@ -104,22 +96,6 @@ func (s *Server) originAllowed(h http.Header, r *http.Request) bool {
 	return true
 }
 
-// clientOf tells callers apart by address, to share the queue out between
-// them. Of an address of version 6 a caller has the whole last half.
-func clientOf(r *http.Request) string {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	address := from.Addr().Unmap().WithZone("")
-	if address.Is6() {
-		if network, err := address.Prefix(64); err == nil {
-			address = network.Addr()
-		}
-	}
-	return address.String()
-}
-
 func preflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
@@ -129,87 +105,4 @@ func preflight(r *http.Request) bool {
 func (s *Server) public(r *http.Request) bool {
 	p := r.URL.Path
 	return p == "/" || p == "/health" || p == "/ready" || strings.HasPrefix(p, "/static/")
-}
-
-// authorized looks for the token as a bearer, a cookie or a subprotocol.
-func (s *Server) authorized(r *http.Request) bool {
-	if s.Token == "" {
-		return true
-	}
-	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		return s.isToken(strings.TrimSpace(token))
-	}
-	if c, err := r.Cookie(cookieName(r)); err == nil {
-		return s.isToken(unarmour(c.Value))
-	}
-	for _, p := range subprotocols(r) {
-		if armoured, ok := strings.CutPrefix(p, tokenProtocol); ok {
-			return s.isToken(unarmour(armoured))
-		}
-	}
-	return false
-}
-
-// isToken compares in a time that depends on neither text.
-func (s *Server) isToken(got string) bool {
-	a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(s.Token))
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
-
-// unarmour undoes armour; a text that was not armoured gives no token.
-func unarmour(text string) string {
-	b, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
-		return ""
-	}
-	return string(b)
-}
-
-func armour(token string) string { return base64.RawURLEncoding.EncodeToString([]byte(token)) }
-
-func subprotocols(r *http.Request) []string {
-	list := strings.Split(r.Header.Get("Sec-WebSocket-Protocol"), ",")
-	for i := range list {
-		list[i] = strings.TrimSpace(list[i])
-	}
-	return list
-}
-
-// cookieName holds the port: browsers share cookies between the ports of a
-// host, and two servers there have two tokens.
-func cookieName(r *http.Request) string {
-	if _, port, err := net.SplitHostPort(r.Host); err == nil {
-		return "waggle_token_" + port
-	}
-	return "waggle_token"
-}
-
-// takesToken answers /?token=…, the address the server prints for people: it
-// puts the token into a cookie that scripts cannot read and other sites cannot
-// send, and takes it out of the address bar.
-func (s *Server) takesToken(w http.ResponseWriter, r *http.Request) bool {
-	token := r.URL.Query().Get("token")
-	if r.URL.Path != "/" || r.Method != http.MethodGet || token == "" {
-		return false
-	}
-	if s.Token != "" && !s.isToken(token) {
-		unauthorized(w)
-		return true
-	}
-	if s.Token != "" {
-		http.SetCookie(w, &http.Cookie{
-			Name: cookieName(r), Value: armour(token), Path: "/", MaxAge: 365 * 24 * 3600,
-			HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
-		})
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, "/", http.StatusSeeOther)
-	return true
-}
-
-func unauthorized(w http.ResponseWriter) {
-	w.Header().Set("WWW-Authenticate", "Bearer")
-	writeJSON(w, http.StatusUnauthorized, map[string]any{
-		"error": map[string]string{"code": "unauthorized", "message": "This server wants a token: send Authorization: Bearer TOKEN, or open the address it printed."},
-	})
 }

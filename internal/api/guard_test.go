@@ -54,7 +54,7 @@ func TestAnyOrigin(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	const token = "s3cret, with a comma"
-	h := start(t, script{}, func(c *Config) { c.Token = token })
+	h := start(t, script{}, func(c *Config) { c.Keys = []Key{{Secret: token}} })
 	armoured := base64.RawURLEncoding.EncodeToString([]byte(token))
 	_, port, _ := strings.Cut(strings.TrimPrefix(h.url, "http://"), ":")
 	for _, row := range []struct {
@@ -90,7 +90,7 @@ func TestToken(t *testing.T) {
 
 // TestTokenAddress: the address with the token in it gives a cookie that works.
 func TestTokenAddress(t *testing.T) {
-	h := start(t, script{}, func(c *Config) { c.Token = "abc" })
+	h := start(t, script{}, func(c *Config) { c.Keys = []Key{{Secret: "abc"}} })
 	h.wants(h.get("/?token=wrong"), 401, "")
 	a := h.get("/?token=abc")
 	cookies := a.Cookies()

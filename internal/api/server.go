@@ -3,7 +3,7 @@
 // jobs go into the queue, what they report comes out of the event log, and
 // what machines can do is read from their node records.
 //
-// Files: guard.go decides who may come in, submit.go takes jobs, stream.go
+// Files: guard.go and keys.go decide who may come in, submit.go takes jobs, stream.go
 // sends their events, socket.go does both on one connection, jobs.go and
 // pictures.go show what there is, info.go what this node is.
 package api
@@ -47,8 +47,8 @@ type Config struct {
 	// Page serves / and /static/; nil serves one line of text.
 	Page http.Handler
 
-	// Token is the bearer token asked of everyone; empty asks for none.
-	Token string
+	// Keys are the bearer tokens, one of which everyone must send; without any, nobody need.
+	Keys []Key
 	// Origins are web sites (scheme://host) whose scripts may call; "*" all.
 	Origins []string
 	// Hosts are names this server is reached by, besides localhost and any
@@ -64,6 +64,7 @@ type Config struct {
 type Server struct {
 	Config
 	handler  http.Handler
+	keys     keyring
 	previews previewCache
 
 	stop    chan struct{} // closed by Close: streams and sockets end
@@ -99,7 +100,7 @@ func New(c Config) *Server {
 	if c.Webhook == nil {
 		c.Webhook = noWebhooks
 	}
-	s := &Server{Config: c, stop: make(chan struct{}), open: make(chan struct{}, socketsLimit)}
+	s := &Server{Config: c, keys: newKeyring(c.Keys), stop: make(chan struct{}), open: make(chan struct{}, socketsLimit)}
 	s.handler = s.guard(bare(s.routes()))
 	return s
 }

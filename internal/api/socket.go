@@ -80,7 +80,7 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Upgrade has answered
 	}
-	k := &socket{server: s, client: clientOf(r), conn: conn, text: make(chan []byte), frames: newFrameBox(), subs: map[job.ID]*subscription{}}
+	k := &socket{server: s, client: s.clientOf(r), conn: conn, text: make(chan []byte), frames: newFrameBox(), subs: map[job.ID]*subscription{}}
 	k.run()
 }
 

@@ -213,7 +213,7 @@ func TestSocketCancelAndStates(t *testing.T) {
 }
 
 func TestSocketDoor(t *testing.T) {
-	h := start(t, script{}, func(c *Config) { c.Token = "abc" })
+	h := start(t, script{}, func(c *Config) { c.Keys = []Key{{Secret: "abc"}} })
 	address := "ws" + strings.TrimPrefix(h.url, "http") + "/v1/ws"
 	armoured := base64.RawURLEncoding.EncodeToString([]byte("abc"))
 	for _, row := range []struct {

@@ -28,7 +28,7 @@ func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	record, err := s.submit(r.Context(), body, r.Header.Get("Idempotency-Key"), clientOf(r))
+	record, err := s.submit(r.Context(), body, r.Header.Get("Idempotency-Key"), s.clientOf(r))
 	if err != nil {
 		s.fail(w, err)
 		return

@@ -1,0 +1,165 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// tokenProtocol begins the WebSocket subprotocol that carries a token, in
+// unpadded base64url, for clients that can set no header.
+const tokenProtocol = "waggle.token."
+
+// Key is a bearer token and whose it is.
+type Key struct {
+	Name   string // empty: only its place tells it from others
+	Secret string
+}
+
+// keyring holds the digests of all keys, so that comparing takes the same time
+// whatever they are.
+type keyring []digestedKey
+
+type digestedKey struct {
+	name   string
+	digest [sha256.Size]byte
+}
+
+func newKeyring(keys []Key) (k keyring) {
+	for i, key := range keys {
+		if key.Name == "" {
+			key.Name = fmt.Sprint("token ", i+1)
+		}
+		k = append(k, digestedKey{key.Name, sha256.Sum256([]byte(key.Secret))})
+	}
+	return k
+}
+
+// find returns the name of the key that is a secret. It compares with all,
+// in a time that depends on no text.
+func (k keyring) find(secret string) (name string, found bool) {
+	digest := sha256.Sum256([]byte(secret))
+	for _, key := range k {
+		if subtle.ConstantTimeCompare(digest[:], key.digest[:]) == 1 {
+			name, found = key.name, true
+		}
+	}
+	return name, found
+}
+
+// of returns the name of the key that a request carries.
+func (k keyring) of(r *http.Request) (name string, found bool) {
+	secret, sent := secretOf(r)
+	if !sent {
+		return "", false
+	}
+	return k.find(secret)
+}
+
+// secretOf looks for a token as a bearer, a cookie or a subprotocol; the first counts.
+func secretOf(r *http.Request) (secret string, sent bool) {
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token), true
+	}
+	if c, err := r.Cookie(cookieName(r)); err == nil {
+		return unarmour(c.Value)
+	}
+	for _, p := range subprotocols(r) {
+		if armoured, ok := strings.CutPrefix(p, tokenProtocol); ok {
+			return unarmour(armoured)
+		}
+	}
+	return "", false
+}
+
+// authorized reports whether a request may come in: everybody may where there are no keys.
+func (s *Server) authorized(r *http.Request) bool {
+	_, found := s.keys.of(r)
+	return found || len(s.keys) == 0
+}
+
+// clientOf tells callers apart, to share the queue out between them: by their
+// keys where there are several, else by address.
+func (s *Server) clientOf(r *http.Request) string {
+	if len(s.keys) > 1 {
+		if name, ok := s.keys.of(r); ok {
+			return name
+		}
+	}
+	return addressOf(r)
+}
+
+// addressOf is a caller's address. Of one of version 6 a caller has the whole last half.
+func addressOf(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	address := from.Addr().Unmap().WithZone("")
+	if address.Is6() {
+		if network, err := address.Prefix(64); err == nil {
+			address = network.Addr()
+		}
+	}
+	return address.String()
+}
+
+// unarmour undoes armour; a text that was not armoured is no token.
+func unarmour(text string) (string, bool) {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	return string(b), err == nil
+}
+
+func armour(token string) string { return base64.RawURLEncoding.EncodeToString([]byte(token)) }
+
+func subprotocols(r *http.Request) []string {
+	list := strings.Split(r.Header.Get("Sec-WebSocket-Protocol"), ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}
+
+// cookieName holds the port: browsers share cookies between the ports of a
+// host, and two servers there have two tokens.
+func cookieName(r *http.Request) string {
+	if _, port, err := net.SplitHostPort(r.Host); err == nil {
+		return "waggle_token_" + port
+	}
+	return "waggle_token"
+}
+
+// takesToken answers /?token=…, the address the server prints for people: it
+// puts the token into a cookie that scripts cannot read and other sites cannot
+// send, and takes it out of the address bar.
+func (s *Server) takesToken(w http.ResponseWriter, r *http.Request) bool {
+	token := r.URL.Query().Get("token")
+	if r.URL.Path != "/" || r.Method != http.MethodGet || token == "" {
+		return false
+	}
+	if _, known := s.keys.find(token); len(s.keys) > 0 && !known {
+		unauthorized(w)
+		return true
+	}
+	if len(s.keys) > 0 {
+		http.SetCookie(w, &http.Cookie{
+			Name: cookieName(r), Value: armour(token), Path: "/", MaxAge: 365 * 24 * 3600,
+			HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
+		})
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+	return true
+}
+
+func unauthorized(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	writeJSON(w, http.StatusUnauthorized, map[string]any{
+		"error": map[string]string{"code": "unauthorized", "message": "This server wants a token: send Authorization: Bearer TOKEN, or open the address it printed."},
+	})
+}
