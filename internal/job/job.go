@@ -139,6 +139,9 @@ type Record struct {
 	// StopAt is the step after which the job pauses, as the request asks; 0
 	// for one that runs through, or was resumed.
 	StopAt int `json:"stop_at,omitempty"`
+	// Place orders the waiting jobs of a client and priority, compared as text.
+	// Queues that are asked fill it in; it is empty for a job that does not wait.
+	Place string `json:"place,omitempty"`
 
 	Outcome
 }

@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"waggle/internal/job"
@@ -217,6 +218,26 @@ func TestPausedBound(t *testing.T) {
 	})
 }
 
+// placed returns the waiting jobs of normal priority by the places that records tell.
+func placed(t *testing.T, q Queue) (ids []string) {
+	t.Helper()
+	list, err := q.List(t.Context(), Filter{})
+	must(t, err)
+	slices.SortFunc(list, func(a, b job.Record) int { return strings.Compare(a.Place, b.Place) })
+	for _, r := range list {
+		if (r.State == job.Queued) != (r.Place != "") {
+			t.Errorf("%s is %s and has the place %q", r.ID, r.State, r.Place)
+		}
+		if one, err := q.Get(t.Context(), r.ID); err != nil || one.Place != r.Place {
+			t.Errorf("%s has the place %q in the list, and %q alone; %v", r.ID, r.Place, one.Place, err)
+		}
+		if r.State == job.Queued && r.Request.Priority == job.Normal {
+			ids = append(ids, string(r.ID))
+		}
+	}
+	return ids
+}
+
 func TestMove(t *testing.T) {
 	eachHost(t, Options{Length: 9}, func(t *testing.T, q Queue) {
 		for _, id := range []string{"a", "b", "c", "d", "e", "f"} {
@@ -241,6 +262,9 @@ func TestMove(t *testing.T) {
 		}
 		if _, err := q.Move(t.Context(), "nobody", ""); !errors.Is(err, ErrNotFound) {
 			t.Errorf("move nobody: %v", err)
+		}
+		if got, want := placed(t, q), []string{"b", "e", "c", "a", "d", "f"}; !slices.Equal(got, want) {
+			t.Errorf("by their places they stand %v, want %v", got, want)
 		}
 		if got, want := drain(t, q, Consumer{}), []string{"b", "e", "c", "a", "d", "f", "other", "low"}; !slices.Equal(got, want) {
 			t.Errorf("order %v, want %v", got, want)

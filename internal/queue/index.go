@@ -45,7 +45,7 @@ func (x *index) recordOf(id job.ID) (job.Record, bool) {
 	if !ok {
 		return job.Record{}, false
 	}
-	return it.Record, true
+	return it.asked(), true
 }
 
 // apply takes a record unless a newer revision is known.
@@ -165,8 +165,8 @@ func (x *index) list(f Filter) ([]job.Record, error) {
 	}
 	var list []job.Record
 	for i := end - 1; i >= 0 && (f.Limit <= 0 || len(list) < f.Limit); i-- {
-		if r := x.order[i].Record; f.State == "" || r.State == f.State {
-			list = append(list, r)
+		if it := x.order[i]; f.State == "" || it.State == f.State {
+			list = append(list, it.asked())
 		}
 	}
 	return list, nil

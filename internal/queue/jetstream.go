@@ -353,7 +353,7 @@ func (q *JetStream) load(ctx context.Context, id job.ID) (item, error) {
 // Get implements Queue.
 func (q *JetStream) Get(ctx context.Context, id job.ID) (job.Record, error) {
 	it, err := q.load(ctx, id)
-	return it.Record, err
+	return it.asked(), err
 }
 
 // List implements Queue.

@@ -210,7 +210,7 @@ func (q *Memory) Get(_ context.Context, id job.ID) (job.Record, error) {
 	if !ok {
 		return job.Record{}, ErrNotFound
 	}
-	return it.Record, nil
+	return it.asked(), nil
 }
 
 // List implements Queue.

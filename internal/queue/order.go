@@ -1,6 +1,9 @@
 package queue
 
-import "cmp"
+import (
+	"cmp"
+	"fmt"
+)
 
 // place is where a job stands among its client's waiting jobs of a priority: by
 // Rank, then by Part. A job that was never moved has its message's place in the
@@ -22,6 +25,9 @@ const (
 func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.Rank, q.Rank), cmp.Compare(p.Part, q.Part))
 }
+
+// text is the place as others see it: texts are ordered as places are.
+func (p place) text() string { return fmt.Sprintf("%016x%s", uint64(p.Rank)^1<<63, p.Part) }
 
 // between returns a place after p and before q; false if there is none left.
 func (p place) between(q place) (place, bool) {

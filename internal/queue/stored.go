@@ -93,6 +93,14 @@ func (s stored) place() place {
 	return place{Rank: int64(s.Sequence)}
 }
 
+// asked is the record as it is given to those who ask for it.
+func (s stored) asked() job.Record {
+	if s.State == job.Queued {
+		s.Record.Place = s.place().text()
+	}
+	return s.Record
+}
+
 // inputs are the pictures of a request.
 type inputs struct {
 	Input, Mask []byte
