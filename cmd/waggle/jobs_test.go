@@ -140,6 +140,16 @@ func testVerbs(t *testing.T, s *server) {
 	if rows := strings.Split(table, "\n"); len(rows) != 4 || !strings.HasPrefix(rows[1], "waits-2  queued  -     tiny-shapes  ") || !strings.HasSuffix(rows[2], "  "+starPrompt) {
 		t.Errorf("the table:\n%s", table)
 	}
+	if out := succeed(t, s.jobs(t, "pause", "waits-1")).out; out != "waits-1 paused\n" || s.states(t)["waits-1"] != job.Paused {
+		t.Errorf("pausing printed %q", out)
+	}
+	if out := succeed(t, s.jobs(t, "resume", "waits-1", "--json")).out; out != `{"job_id":"waits-1","status":"queued"}`+"\n" {
+		t.Errorf("resuming printed %q", out)
+	}
+	if out := succeed(t, s.jobs(t, "front", "waits-1", "--before", "waits-2")).out; out != "waits-1 moved\n" {
+		t.Errorf("moving printed %q", out)
+	}
+	fail(t, s.jobs(t, "front", "running-1"), exitFailed, "running-1 is running; only a job that waits can be moved")
 	fail(t, s.jobs(t, "rm", "running-1"), exitFailed, "running-1", "has not ended")
 	if out := succeed(t, s.jobs(t, "cancel", "waits-1", "waits-2")).out; out != "waits-1 cancelled\nwaits-2 cancelled\n" {
 		t.Errorf("cancelling printed %q", out)

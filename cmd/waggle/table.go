@@ -101,8 +101,11 @@ func common(a, b string) int {
 }
 
 func state(r job.Report) string {
-	if r.State == job.Running && r.CancelRequested {
+	switch {
+	case r.State == job.Running && r.CancelRequested:
 		return "cancelling"
+	case r.State == job.Running && r.PauseRequested:
+		return "pausing"
 	}
 	return string(r.State)
 }

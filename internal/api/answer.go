@@ -19,11 +19,16 @@ type problem struct {
 	message string
 }
 
+func (p problem) Error() string { return p.message }
+
 // problemOf is the one table from errors to answers. What it does not know is
 // the server's own fault: logged in full, shown as such.
 func (s *Server) problemOf(err error) problem {
 	var e *job.Error
+	var known problem
 	switch {
+	case errors.As(err, &known):
+		return known
 	case errors.As(err, &e) && e.Kind == job.InvalidInput:
 		return problem{http.StatusBadRequest, e.Message}
 	case errors.As(err, &e) && e.Kind == job.ModelNotFound:

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,13 +46,28 @@ type harness struct {
 	events events.Log
 	store  store.Store
 	http   *http.Client
-	stop   func() // ends the server; called at the end of the test anyway
+	lease  atomic.Value // of the job that runs: a running
+	stop   func()       // ends the server; called at the end of the test anyway
 }
+
+// running is a lease as atomic.Value wants it.
+type running struct{ queue.Lease }
 
 // script is how the engine behaves.
 type script struct {
 	step time.Duration // each step takes this long
 	hold chan struct{} // if set, the engine takes no job until it is closed
+	pace chan struct{} // if set, each step waits for a value of it
+}
+
+// next is when the next step is done.
+func (sc script) next() <-chan struct{} {
+	if sc.pace != nil {
+		return sc.pace
+	}
+	done := make(chan struct{})
+	time.AfterFunc(sc.step, func() { close(done) })
+	return done
 }
 
 // start runs a server; change may alter its configuration.
@@ -146,10 +162,18 @@ func (h *harness) engine(ctx context.Context, sc script) {
 		if err != nil {
 			return
 		}
-		state, outcome := h.work(ctx, lease, sc.step)
+		state, outcome := h.work(ctx, lease, sc)
 		if state == "" {
 			lease.HandBack(context.Background())
 			return
+		}
+		if state == job.Paused {
+			record, err := lease.Pause(context.Background())
+			if err != nil {
+				h.t.Errorf("pause: %v", err)
+			}
+			h.events.Publish(context.Background(), record.ID, job.StateEvent(record.State))
+			continue
 		}
 		record, err := lease.Finish(context.Background(), state, outcome)
 		if err != nil {
@@ -161,16 +185,19 @@ func (h *harness) engine(ctx context.Context, sc script) {
 }
 
 // work runs one job; a prompt of "fail" fails it, other operations than
-// generation are refused. An empty state means that ctx ended.
-func (h *harness) work(ctx context.Context, l queue.Lease, stepTime time.Duration) (job.State, job.Outcome) {
+// generation are refused. It goes on behind the last step reported. An empty
+// state means that ctx ended.
+func (h *harness) work(ctx context.Context, l queue.Lease, sc script) (job.State, job.Outcome) {
+	h.lease.Store(running{l})
 	r, began := l.Record(), time.Now()
 	h.events.Publish(ctx, r.ID, job.StateEvent(job.Running))
 	if r.Request.Operation != job.Generation {
 		return job.Failed, job.Outcome{Kind: job.InvalidInput, Message: string(r.Request.Operation) + " is not supported by this worker"}
 	}
-	for step := 1; step <= r.Request.Steps; step++ {
+	reached, _, _ := h.events.Reached(ctx, r.ID)
+	for step := reached + 1; step <= r.Request.Steps; step++ {
 		select {
-		case <-time.After(stepTime):
+		case <-sc.next():
 		case <-l.Cancelled():
 			return job.Cancelled, job.Outcome{Kind: job.CancelledByUser, Message: job.CancelMessage}
 		case <-ctx.Done():
@@ -181,6 +208,9 @@ func (h *harness) work(ctx context.Context, l queue.Lease, stepTime time.Duratio
 		}
 		h.events.ShowPreview(ctx, r.ID, job.Preview{Step: step, Total: r.Request.Steps, Latent: syntheticLatent(r, step)})
 		h.events.Publish(ctx, r.ID, job.StepEvent(step, r.Request.Steps))
+		if l.PauseAsked() || step == r.StopAt {
+			return job.Paused, job.Outcome{}
+		}
 	}
 	var o job.Outcome
 	for i := range r.Request.Pictures() {

@@ -3,9 +3,10 @@
 // jobs go into the queue, what they report comes out of the event log, and
 // what machines can do is read from their node records.
 //
-// Files: guard.go and keys.go decide who may come in, submit.go takes jobs, stream.go
-// sends their events, socket.go does both on one connection, jobs.go and
-// pictures.go show what there is, info.go what this node is.
+// Files: guard.go and keys.go decide who may come in, submit.go takes jobs,
+// stream.go sends their events, orders.go changes what becomes of them,
+// socket.go does all of it on one connection, jobs.go and pictures.go show what
+// there is, info.go what this node is.
 package api
 
 import (
@@ -114,6 +115,9 @@ func (s *Server) routes() *http.ServeMux {
 	m.HandleFunc("GET /v1/jobs", s.listJobs)
 	m.HandleFunc("GET /v1/jobs/{id}", s.getJob)
 	m.HandleFunc("DELETE /v1/jobs/{id}", s.deleteJob)
+	m.HandleFunc("POST /v1/jobs/{id}/pause", s.changeJob("pause"))
+	m.HandleFunc("POST /v1/jobs/{id}/resume", s.changeJob("resume"))
+	m.HandleFunc("POST /v1/jobs/{id}/front", s.changeJob("front"))
 	m.HandleFunc("GET /v1/jobs/{id}/stream", s.stream)
 	m.HandleFunc("GET /v1/jobs/{id}/image", s.getImage)
 	m.HandleFunc("GET /v1/jobs/{id}/image/{index}", s.getImage)

@@ -29,6 +29,7 @@ type command struct {
 	Type    string          `json:"type"`
 	Ref     json.RawMessage `json:"ref"`
 	Job     job.ID          `json:"job"`
+	Before  job.ID          `json:"before"` // of front
 	After   uint64          `json:"after"`
 	Preview string          `json:"preview"`
 }
@@ -219,6 +220,12 @@ func (k *socket) obey(ctx context.Context, message []byte) {
 		err = k.submit(ctx, message, answer)
 	case "cancel":
 		if err = k.server.cancel(ctx, c.Job); err == nil {
+			k.say(ctx, answer)
+		}
+	case "pause", "resume", "front":
+		var r job.Record
+		if r, err = k.server.change(ctx, c.Type, c.Job, c.Before); err == nil {
+			answer.State = r.State
 			k.say(ctx, answer)
 		}
 	default:

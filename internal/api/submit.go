@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"waggle/internal/job"
-	"waggle/internal/queue"
 )
 
 // submitted is the answer to a submission.
@@ -150,37 +149,4 @@ func (s *Server) fits(what, model, text string) error {
 		return job.Errorf(job.InvalidInput, "Invalid input: %s too long: %d > %d", what, tokens.Count, job.TokenLimit)
 	}
 	return nil
-}
-
-// deleteJob is DELETE /v1/jobs/{id}: cancel.
-func (s *Server) deleteJob(w http.ResponseWriter, r *http.Request) {
-	id := job.ID(r.PathValue("id"))
-	err := s.cancel(r.Context(), id)
-	switch {
-	case errors.Is(err, queue.ErrNotFound):
-		http.Error(w, fmt.Sprintf("Job %s not found or cannot be cancelled", id), http.StatusNotFound)
-	case err != nil:
-		s.fail(w, err)
-	default:
-		writeJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "cancelled"})
-	}
-}
-
-// cancel ends a waiting job, or asks the node that runs it to.
-func (s *Server) cancel(ctx context.Context, id job.ID) error {
-	record, err := s.Queue.Cancel(ctx, id)
-	if err != nil {
-		return err
-	}
-	return s.settle(ctx, record)
-}
-
-// settle sees to it that the stream of a job that has ended says so: nobody
-// else does for a job that never ran. It does no harm to do it twice.
-func (s *Server) settle(ctx context.Context, r job.Record) error {
-	last, ended := r.EndEvent()
-	if !ended {
-		return nil
-	}
-	return s.Events.Publish(ctx, r.ID, last)
 }
