@@ -67,6 +67,7 @@ type Server struct {
 	handler  http.Handler
 	keys     keyring
 	previews previewCache
+	wires    wireCache
 
 	stop    chan struct{} // closed by Close: streams and sockets end
 	once    sync.Once
