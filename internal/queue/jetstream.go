@@ -47,6 +47,7 @@ type JetStream struct {
 	jobs    jetstream.Stream
 	records jetstream.KeyValue
 	inputs  jetstream.ObjectStore
+	parts   jetstream.Stream // what inputs lies in
 	index   *index
 	nodes   *nodes
 	watch   jetstream.KeyWatcher
@@ -60,9 +61,9 @@ type JetStream struct {
 	mu        sync.Mutex
 	consumers map[lane]*laneConsumer
 	leases    map[job.ID]*held
-	reclaimed map[string]bool // nodes whose jobs of an earlier life are back
-	coming    int             // jobs on their way into the line
-	rescued   time.Time       // when lanes were last asked for jobs of dead nodes
+	reclaimed map[string]bool    // nodes whose jobs of an earlier life are back
+	coming    int                // jobs on their way into the line
+	rescued   map[lane]time.Time // when lanes were last asked for jobs of dead nodes
 }
 
 var _ Queue = (*JetStream)(nil)
@@ -72,7 +73,7 @@ var _ Queue = (*JetStream)(nil)
 func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, error) {
 	q := &JetStream{
 		options: o.withDefaults(), js: js, stop: make(chan struct{}),
-		consumers: map[lane]*laneConsumer{}, leases: map[job.ID]*held{}, reclaimed: map[string]bool{},
+		consumers: map[lane]*laneConsumer{}, leases: map[job.ID]*held{}, reclaimed: map[string]bool{}, rescued: map[lane]time.Time{},
 	}
 	q.index = newIndex(q.stop)
 	err := q.open(ctx)
@@ -105,6 +106,9 @@ func (q *JetStream) open(ctx context.Context) (err error) {
 	}
 	q.inputs, err = q.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: inputBucket, Replicas: replicas, MaxBytes: int64(q.options.Bytes)})
 	if err != nil {
+		return err
+	}
+	if q.parts, err = q.js.Stream(ctx, "OBJ_"+inputBucket); err != nil {
 		return err
 	}
 	if q.nodes, err = openNodes(ctx, q.js, replicas); err != nil {
@@ -243,17 +247,7 @@ func (q *JetStream) reserve(s stored) (release func(), err error) {
 			return nil, fmt.Errorf("%w: %w", ErrNoRoom, err)
 		}
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err := q.index.admits(s, q.coming, q.options.Length); err != nil {
-		return nil, err
-	}
-	q.coming++
-	return func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.coming--
-	}, nil
+	return q.index.reserve(s, q.options.Length)
 }
 
 // enter puts a new job in line and then writes its record. If another
@@ -275,9 +269,11 @@ func (q *JetStream) enter(ctx context.Context, s stored) (job.Record, error) {
 	case errors.Is(err, jetstream.ErrKeyExists):
 		return q.late(ctx, s)
 	}
-	// It may be written all the same: whoever compares messages and records
-	// puts it right, and needs the pictures.
-	return job.Record{}, fmt.Errorf("write record of %s: %w", s.ID, err)
+	if isRefusal(err) {
+		q.unannounce(ctx, s)
+		q.dropInputs(ctx, s)
+	} // else it may be written all the same: reconcile puts it right, and needs the pictures
+	return job.Record{}, fmt.Errorf("write record of %s: %w", s.ID, refusal(err))
 }
 
 // late returns the job whose record was there when that of s was to be
@@ -314,7 +310,7 @@ func (q *JetStream) announce(ctx context.Context, s *stored, record []byte) erro
 	m := &nats.Msg{Subject: laneOf(*s).subject(), Header: nats.Header{idHeader: {string(s.ID)}}, Data: record}
 	ack, err := q.js.PublishMsg(ctx, m, jetstream.WithMsgID(uuid.NewString()))
 	if err != nil {
-		return fmt.Errorf("put %s in line: %w", s.ID, asFull(err))
+		return fmt.Errorf("put %s in line: %w", s.ID, refusal(err))
 	}
 	s.Sequence = ack.Sequence
 	return nil
@@ -342,7 +338,7 @@ func (q *JetStream) load(ctx context.Context, id job.ID) (item, error) {
 		return item{}, ErrNotFound
 	}
 	if err != nil {
-		return item{}, fmt.Errorf("read record of %s: %w", id, err)
+		return item{}, fmt.Errorf("read record of %s: %w", id, refusal(err))
 	}
 	if it, ok := q.index.get(id); ok && it.revision > e.Revision() {
 		return it, nil // the server that answered is behind
@@ -388,7 +384,7 @@ func (q *JetStream) Remove(ctx context.Context, id job.ID) error {
 func (q *JetStream) purge(ctx context.Context, it item) error {
 	err := q.records.Purge(ctx, string(it.ID), jetstream.PurgeTTL(markerTTL), jetstream.LastRevision(it.revision))
 	if err != nil && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return fmt.Errorf("remove record of %s: %w", it.ID, err)
+		return fmt.Errorf("remove record of %s: %w", it.ID, refusal(err))
 	}
 	q.index.purged(it.ID, it.revision)
 	return nil
@@ -405,13 +401,4 @@ func (q *JetStream) PutNode(ctx context.Context, n job.Node) error {
 // Nodes implements Queue.
 func (q *JetStream) Nodes(context.Context) ([]job.Node, error) {
 	return q.nodes.living(time.Now()), nil
-}
-
-// asFull turns the refusal of a stream that has reached its bounds into ErrFull.
-func asFull(err error) error {
-	var refused *jetstream.APIError
-	if errors.As(err, &refused) && (refused.Description == "maximum messages exceeded" || refused.Description == "maximum bytes exceeded") {
-		return ErrFull
-	}
-	return err
 }

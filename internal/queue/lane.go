@@ -127,4 +127,9 @@ func (q *JetStream) forgetLanes(now time.Time) {
 			delete(q.consumers, of)
 		}
 	}
+	for of, asked := range q.rescued {
+		if now.Sub(asked) > laneIdle {
+			delete(q.rescued, of)
+		}
+	}
 }

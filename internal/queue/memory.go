@@ -78,9 +78,11 @@ func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
 	if q.bytes+r.Size() > q.options.Bytes {
 		return job.Record{}, ErrFull
 	}
-	if err := q.index.admits(s, 0, q.options.Length); err != nil {
+	release, err := q.index.reserve(s, q.options.Length)
+	if err != nil {
 		return job.Record{}, err
 	}
+	defer release()
 	q.write(s)
 	return s.Record, nil
 }
@@ -191,7 +193,10 @@ func (q *Memory) Resume(_ context.Context, id job.ID) (job.Record, error) {
 		now, err := s.resume()
 		if err == nil && now.State == job.Queued {
 			now.Sequence = q.revision + 1
-			err = q.index.admits(now, 0, q.options.Length)
+			var release func()
+			if release, err = q.index.reserve(now, q.options.Length); err == nil {
+				release() // nobody else comes before the change is made
+			}
 		}
 		return now, err
 	})
@@ -264,18 +269,20 @@ func (q *Memory) sweep() {
 	defer close(q.swept)
 	tick := time.NewTicker(q.options.sweepEvery())
 	defer tick.Stop()
+	ages := newAges(q.options, time.Now())
 	for {
 		select {
 		case <-q.stop:
 			return
-		case now := <-tick.C:
-			q.expire(now)
+		case <-tick.C:
+			now := time.Now()
+			q.expire(now, ages.trusted(now))
 		}
 	}
 }
 
-func (q *Memory) expire(now time.Time) {
-	for _, it := range q.index.expired(q.options, now) {
+func (q *Memory) expire(now time.Time, byAge bool) {
+	for _, it := range q.index.expired(q.options, now, byAge) {
 		q.index.drop(it.ID, it.revision)
 	}
 	q.index.forgetClients()

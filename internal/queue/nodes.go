@@ -82,7 +82,7 @@ func (n *nodes) hear(e jetstream.KeyValueEntry) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.heard[node.ID] = heardNode{node, e.Created()}
+	n.heard[node.ID] = heardNode{node, time.Now()} // by this machine's clock
 }
 
 // again writes the records of this process's nodes once more.

@@ -65,9 +65,9 @@ func open(t *testing.T, b *bus.Bus, o Options) *JetStream {
 func expire(t *testing.T, q Queue, later time.Duration) {
 	switch q := q.(type) {
 	case *Memory:
-		q.expire(time.Now().Add(later))
+		q.expire(time.Now().Add(later), true)
 	case *JetStream:
-		q.expire(t.Context(), time.Now().Add(later))
+		q.expire(t.Context(), time.Now().Add(later), true)
 	default:
 		t.Fatalf("how does a %T expire?", q)
 	}
