@@ -10,20 +10,27 @@ const leapLimit = time.Minute
 // old then may look young again when the clock is put right.
 type ages struct {
 	hold  time.Duration // how long they are not trusted
-	last  time.Time     // when trusted was last asked
-	since time.Time     // when they were last found not to be
+	began time.Time
+	wall  time.Time     // the clock when trusted was last asked
+	up    time.Duration // and how long the process had run
+	since time.Duration // up when ages were last found not to be trusted
 }
 
-func newAges(o Options, now time.Time) *ages {
-	return &ages{hold: o.Expiry / 24, last: now, since: now}
+func newAges(o Options) *ages {
+	now := time.Now()
+	return &ages{hold: o.Expiry / 24, began: now, wall: now.Round(0)}
 }
 
-// trusted is asked now and then. now is the system's clock with the monotonic
-// one, which nobody can set.
-func (a *ages) trusted(now time.Time) bool {
-	leap := now.Round(0).Sub(a.last.Round(0)) - now.Sub(a.last)
-	if a.last = now; leap > leapLimit {
-		a.since = now
+// trusted is asked now and then.
+func (a *ages) trusted() bool {
+	now := time.Now()
+	return a.trust(now.Round(0), now.Sub(a.began)) // the second by a clock that nobody sets
+}
+
+func (a *ages) trust(wall time.Time, up time.Duration) bool {
+	if wall.Sub(a.wall)-(up-a.up) > leapLimit {
+		a.since = up
 	}
-	return now.Sub(a.since) >= a.hold
+	a.wall, a.up = wall, up
+	return up-a.since >= a.hold
 }

@@ -269,14 +269,13 @@ func (q *Memory) sweep() {
 	defer close(q.swept)
 	tick := time.NewTicker(q.options.sweepEvery())
 	defer tick.Stop()
-	ages := newAges(q.options, time.Now())
+	ages := newAges(q.options)
 	for {
 		select {
 		case <-q.stop:
 			return
 		case <-tick.C:
-			now := time.Now()
-			q.expire(now, ages.trusted(now))
+			q.expire(time.Now(), ages.trusted())
 		}
 	}
 }

@@ -26,14 +26,14 @@ func (q *JetStream) sweep() {
 		<-q.stop
 		cancel()
 	})
-	ages := newAges(q.options, time.Now())
+	ages := newAges(q.options)
 	for {
 		select {
 		case <-q.stop:
 			return
 		case <-tick.C:
 			now := time.Now()
-			q.expire(ctx, now, ages.trusted(now))
+			q.expire(ctx, now, ages.trusted())
 			if err := errors.Join(q.reconcile(ctx, now), q.dropOrphans(ctx, now)); err != nil && ctx.Err() == nil {
 				q.options.Log.Warn("compare records with the jobs in line and their pictures", "error", err)
 			}
