@@ -37,6 +37,8 @@ func (s *Server) problemOf(err error) problem {
 		return problem{http.StatusServiceUnavailable, "Failed to add request to queue: the queue is full"}
 	case errors.Is(err, queue.ErrNoRoom):
 		return problem{http.StatusServiceUnavailable, "Failed to add request to queue: the server's disk is full"}
+	case errors.Is(err, queue.ErrUnavailable):
+		return problem{http.StatusServiceUnavailable, "Failed to queue request: the queue's servers do not answer"}
 	case errors.Is(err, queue.ErrClosed):
 		return problem{http.StatusServiceUnavailable, "Failed to queue request: the server is stopping"}
 	case errors.Is(err, queue.ErrConflict):

@@ -210,9 +210,9 @@ func (q *JetStream) Submit(ctx context.Context, r job.Request) (job.Record, erro
 	if q.closed() {
 		return job.Record{}, ErrClosed
 	}
-	digest, err := r.Digest()
+	digest, err := digestOf(r)
 	if err != nil {
-		return job.Record{}, fmt.Errorf("digest request: %w", err)
+		return job.Record{}, err
 	}
 	if r.ID != "" {
 		if known, err := q.same(ctx, r.ID, digest); !errors.Is(err, ErrNotFound) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -59,9 +58,9 @@ func (q *Memory) closed() bool { return isClosed(q.stop) }
 
 // Submit implements Queue.
 func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
-	digest, err := r.Digest()
+	digest, err := digestOf(r)
 	if err != nil {
-		return job.Record{}, fmt.Errorf("digest request: %w", err)
+		return job.Record{}, err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

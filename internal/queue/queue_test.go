@@ -226,6 +226,9 @@ func TestSubmitTwice(t *testing.T) {
 		if _, err := q.Submit(t.Context(), other); !errors.Is(err, ErrConflict) {
 			t.Errorf("other content: %v", err)
 		}
+		if _, err := q.Submit(t.Context(), request("a b")); job.KindOf(err) != job.InvalidInput {
+			t.Errorf("an id that is none: %v", err)
+		}
 		if list, _ := q.List(t.Context(), Filter{}); len(list) != 1 {
 			t.Errorf("%d jobs, want 1", len(list))
 		}
