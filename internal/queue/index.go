@@ -207,13 +207,6 @@ func (x *index) heads(from, n int) []*item {
 	return x.schedule.heads(from, n)
 }
 
-// inLine counts the jobs that have a message in the stream of jobs.
-func (x *index) inLine() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.waiting + len(x.running)
-}
-
 func (x *index) waitingFor(c Consumer) (job.Record, bool) {
 	it := x.first(c, nil)
 	if it == nil {

@@ -62,7 +62,6 @@ type JetStream struct {
 	consumers map[lane]*laneConsumer
 	leases    map[job.ID]*held
 	reclaimed map[string]bool    // nodes whose jobs of an earlier life are back
-	coming    int                // jobs on their way into the line
 	rescued   map[lane]time.Time // when lanes were last asked for jobs of dead nodes
 }
 
