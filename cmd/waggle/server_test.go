@@ -25,6 +25,7 @@ type server struct {
 	token string
 	cmd   *exec.Cmd
 	log   *safeBuffer
+	began time.Time
 	ended chan error
 	once  sync.Once
 }
@@ -57,7 +58,15 @@ func startServer(t testing.TB, args ...string) *server {
 
 func startCommand(t testing.TB, c *exec.Cmd) *server {
 	t.Helper()
-	s := &server{TB: t, cmd: c, log: new(safeBuffer), ended: make(chan error, 1)}
+	s, first := launch(t, c)
+	s.up(<-first)
+	return s
+}
+
+// launch starts a server and does not wait for its first line.
+func launch(t testing.TB, c *exec.Cmd) (*server, <-chan string) {
+	t.Helper()
+	s := &server{TB: t, cmd: c, log: new(safeBuffer), began: time.Now(), ended: make(chan error, 1)}
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -66,20 +75,29 @@ func startCommand(t testing.TB, c *exec.Cmd) *server {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	first, _ := bufio.NewReader(out).ReadString('\n')
-	go func() { s.ended <- c.Wait() }()
+	first := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		first <- line
+		s.ended <- c.Wait()
+	}()
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", clipped(s.log.String()))
 		}
 	})
+	return s, first
+}
+
+// up takes the address from a server's first line.
+func (s *server) up(first string) {
+	s.Helper()
 	found := announced.FindStringSubmatch(first)
 	if found == nil {
-		t.Fatalf("the first line is %q, standard error:\n%s", first, s.log)
+		s.Fatalf("the first line is %q, standard error:\n%s", first, s.log)
 	}
 	s.url = found[1]
-	return s
 }
 
 // stopLimit is how soon after SIGTERM a worker must be gone: then comes SIGKILL.
