@@ -113,7 +113,7 @@ func (l *lives) end(m moment) {
 	if m == startingUp { // the present one in any state, the next one before it is up
 		l.kill(s, anyTime)
 		next, first := launch(l, commandFor(l, commandLimit, "serve", "--port", "0", "--data", l.dir))
-		time.Sleep(l.between(0, 150*time.Millisecond))
+		time.Sleep(l.between(0, 100*time.Millisecond))
 		select {
 		case line := <-first:
 			next.up(line)
