@@ -74,7 +74,6 @@ type lives struct {
 	mu  sync.Mutex
 	now *server
 
-	strays                              int
 	hitRunning, hitWaiting, hitStarting int
 }
 
