@@ -136,6 +136,7 @@ func (s *Server) routes() *http.ServeMux {
 	m.HandleFunc("GET /ready", s.getReady)
 	m.HandleFunc("GET /info", s.getInfo)
 	m.HandleFunc("GET /{$}", s.page)
+	m.HandleFunc("GET /favicon.ico", s.page) // what browsers ask for beside a picture
 	m.Handle("GET /static/", s.Page)
 	return m
 }
