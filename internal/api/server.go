@@ -45,6 +45,9 @@ type Config struct {
 	Tokenize func(model, text string) (Tokens, error)
 	// Webhook says whether a job's end will be told to where it asks; nil: to nowhere.
 	Webhook func(job.Webhook) error
+	// Reachable says why the servers that keep jobs cannot be reached now; nil
+	// where they always can.
+	Reachable func() error
 	// Page serves / and /static/; nil serves one line of text.
 	Page http.Handler
 

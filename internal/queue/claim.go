@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"waggle/internal/bus"
 	"waggle/internal/job"
 )
 
@@ -87,7 +88,7 @@ func (q *JetStream) begin(ctx context.Context, m jetstream.Msg, it item, c Consu
 	if !c.takes(it.Record) {
 		return nil, errRefused
 	}
-	s := it.started(c.Node, uuid.NewString(), m.Reply())
+	s := q.undoubted(it.stored).started(c.Node, uuid.NewString(), m.Reply())
 	r, err := q.getInputs(ctx, s)
 	if errors.Is(err, errLost) {
 		q.options.Log.Error("a job cannot run", "job", s.ID, "error", err)
@@ -98,6 +99,7 @@ func (q *JetStream) begin(ctx context.Context, m jetstream.Msg, it item, c Consu
 	}
 	revision, err := q.write(ctx, s, it.revision)
 	if err != nil {
+		q.doubt(s, err)
 		return nil, err
 	}
 	if s.State.Final() {
@@ -110,6 +112,29 @@ func (q *JetStream) begin(ctx context.Context, m jetstream.Msg, it item, c Consu
 		return nil, err // not l, which would be a Lease that is not nil
 	}
 	return l, nil
+}
+
+// doubt notes a lease that was to be written, and may have been.
+func (q *JetStream) doubt(s stored, err error) {
+	if !bus.Unreachable(err) {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unsure[s.ID] = s.Lease
+}
+
+// undoubted is a record whose lease is not one in doubt: nobody ran the job
+// under that, so its message does not come again because a run was lost.
+func (q *JetStream) undoubted(s stored) stored {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lease, ok := q.unsure[s.ID]
+	delete(q.unsure, s.ID)
+	if ok && s.State == job.Running && s.Lease == lease {
+		s.State = job.Queued
+	}
+	return s
 }
 
 // adopt writes the record of a message that has none: the process that took

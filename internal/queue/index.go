@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -131,6 +132,18 @@ func (x *index) drop(id job.ID, revision uint64) {
 	if it, ok := x.items[id]; ok && it.revision <= revision {
 		x.take(it)
 	}
+}
+
+// retain forgets all records but those present, as they were at a revision.
+func (x *index) retain(present map[string]bool, upTo uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for id, it := range x.items {
+		if !present[string(id)] && it.revision <= upTo {
+			x.take(it)
+		}
+	}
+	maps.DeleteFunc(x.gone, func(_ job.ID, revision uint64) bool { return revision <= upTo })
 }
 
 // purged forgets a record whose last revision this process has removed; the

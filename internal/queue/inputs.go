@@ -110,6 +110,6 @@ func (q *JetStream) dropInputs(ctx context.Context, s stored) {
 	}
 	err := q.inputs.Delete(context.WithoutCancel(ctx), s.Inputs)
 	if err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-		q.options.Log.Warn("drop the pictures sent with a job", "job", s.ID, "error", err)
+		q.options.Log.Info("the pictures sent with a job are dropped later", "job", s.ID, "error", err)
 	}
 }

@@ -50,7 +50,6 @@ type JetStream struct {
 	parts   jetstream.Stream // what inputs lies in
 	index   *index
 	nodes   *nodes
-	watch   jetstream.KeyWatcher
 
 	stop chan struct{}  // closed by Close
 	once sync.Once      // guards stop
@@ -63,6 +62,9 @@ type JetStream struct {
 	leases    map[job.ID]*held
 	reclaimed map[string]bool    // nodes whose jobs of an earlier life are back
 	rescued   map[lane]time.Time // when lanes were last asked for jobs of dead nodes
+	troubled  time.Time          // when it was last said that jobs could not be taken
+	silent    map[job.ID]silence
+	unsure    map[job.ID]string // leases whose record may have been written or not
 }
 
 var _ Queue = (*JetStream)(nil)
@@ -73,6 +75,7 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, e
 	q := &JetStream{
 		options: o.withDefaults(), js: js, stop: make(chan struct{}),
 		consumers: map[lane]*laneConsumer{}, leases: map[job.ID]*held{}, reclaimed: map[string]bool{}, rescued: map[lane]time.Time{},
+		silent: map[job.ID]silence{}, unsure: map[job.ID]string{},
 	}
 	q.index = newIndex(q.stop)
 	err := q.open(ctx)
@@ -110,55 +113,26 @@ func (q *JetStream) open(ctx context.Context) (err error) {
 	if q.parts, err = q.js.Stream(ctx, "OBJ_"+inputBucket); err != nil {
 		return err
 	}
-	if q.nodes, err = openNodes(ctx, q.js, replicas); err != nil {
+	if q.nodes, err = openNodes(ctx, q.js, q.options); err != nil {
 		return err
 	}
-	q.work.Go(func() { q.nodes.run(q.stop, q.options.Log) })
+	q.work.Go(func() { q.nodes.run(q.stop) })
 	return q.follow(ctx)
 }
 
-// follow fills the index and keeps it up to date.
-func (q *JetStream) follow(ctx context.Context) (err error) {
-	if q.watch, err = q.records.WatchAll(context.WithoutCancel(ctx)); err != nil {
+// follow fills the index and keeps it up to date until Close.
+func (q *JetStream) follow(ctx context.Context) error {
+	f := &follower{bucket: q.records, log: q.options.Log, every: q.options.times.compare, tell: q.heard, all: q.index.retain}
+	if err := f.open(ctx); err != nil {
+		f.close()
 		return err
 	}
-	for {
-		select {
-		case e, open := <-q.watch.Updates():
-			if !open {
-				return errors.New("the watch on the records ended")
-			}
-			if e == nil { // all that there was
-				q.work.Go(q.listen)
-				return nil
-			}
-			q.heard(e)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// listen keeps the index up to date until Close.
-func (q *JetStream) listen() {
-	for {
-		select {
-		case e, open := <-q.watch.Updates():
-			if !open {
-				return
-			}
-			q.heard(e)
-		case <-q.stop:
-			return
-		}
-	}
+	q.work.Go(func() { f.run(q.stop) })
+	return nil
 }
 
 // heard takes in what the watch tells.
 func (q *JetStream) heard(e jetstream.KeyValueEntry) {
-	if e == nil {
-		return
-	}
 	id := job.ID(e.Key())
 	if e.Operation() != jetstream.KeyValuePut {
 		q.index.drop(id, e.Revision())
@@ -185,9 +159,6 @@ func (q *JetStream) Close() error {
 		q.mu.Lock()
 		close(q.stop)
 		q.mu.Unlock()
-		if q.watch != nil {
-			_ = q.watch.Stop() // the connection may be closed already
-		}
 	})
 	q.work.Wait()
 	return nil
@@ -294,20 +265,31 @@ func (q *JetStream) late(ctx context.Context, s stored) (job.Record, error) {
 	return it.Record, nil
 }
 
-func (q *JetStream) create(ctx context.Context, s stored) (uint64, error) {
+// create writes the record of a job that has none. If a try was done whose
+// answer was lost, the error is jetstream.ErrKeyExists.
+func (q *JetStream) create(ctx context.Context, s stored) (revision uint64, err error) {
 	data, err := s.encode()
 	if err != nil {
 		return 0, err
 	}
-	return q.records.Create(ctx, string(s.ID), data)
+	err = q.patiently(ctx, func() error {
+		revision, err = q.records.Create(ctx, string(s.ID), data)
+		return err
+	})
+	return revision, err
 }
 
 // announce writes the message of a job and notes its place; ErrFull if there
 // are too many. A new job's carries its record, should that not come to be
-// written. Its own id lets the client library try again without harm.
+// written. Its own id lets it be tried again without harm.
 func (q *JetStream) announce(ctx context.Context, s *stored, record []byte) error {
 	m := &nats.Msg{Subject: laneOf(*s).subject(), Header: nats.Header{idHeader: {string(s.ID)}}, Data: record}
-	ack, err := q.js.PublishMsg(ctx, m, jetstream.WithMsgID(uuid.NewString()))
+	var ack *jetstream.PubAck
+	id := jetstream.WithMsgID(uuid.NewString())
+	err := q.patiently(ctx, func() (err error) {
+		ack, err = q.js.PublishMsg(ctx, m, id)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("put %s in line: %w", s.ID, refusal(err))
 	}

@@ -1,13 +1,13 @@
 package queue
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"waggle/internal/bus"
 )
 
 // codes of the server's answers that mean that its disk, or what it may use of
@@ -22,15 +22,13 @@ var noRoomCodes = []jetstream.ErrorCode{
 // it is one, or none came.
 func refusal(err error) error {
 	var answer *jetstream.APIError
+	answered := errors.As(err, &answer)
 	switch {
-	case errors.As(err, &answer):
-		if answer.Description == "maximum messages exceeded" || answer.Description == "maximum bytes exceeded" {
-			return ErrFull
-		}
-		if slices.Contains(noRoomCodes, answer.ErrorCode) {
-			return fmt.Errorf("%w: %w", ErrNoRoom, err)
-		}
-	case isSilence(err):
+	case answered && (answer.Description == "maximum messages exceeded" || answer.Description == "maximum bytes exceeded"):
+		return ErrFull
+	case answered && slices.Contains(noRoomCodes, answer.ErrorCode):
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	case bus.Unreachable(err):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
@@ -41,17 +39,4 @@ func refusal(err error) error {
 func isRefusal(err error) bool {
 	var answer *jetstream.APIError
 	return errors.As(err, &answer)
-}
-
-// isSilence reports whether no server has answered.
-func isSilence(err error) bool {
-	for _, silence := range []error{
-		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, jetstream.ErrNoStreamResponse,
-		nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
-	} {
-		if errors.Is(err, silence) {
-			return true
-		}
-	}
-	return false
 }

@@ -27,6 +27,7 @@ func (q *JetStream) rescue(ctx context.Context, c Consumer) (Lease, error) {
 			return l, err
 		}
 	}
+	q.reviveLost(ctx, c)
 	return nil, nil
 }
 

@@ -34,6 +34,7 @@ func (q *JetStream) sweep() {
 		case <-tick.C:
 			now := time.Now()
 			q.expire(ctx, now, ages.trusted())
+			q.forgetSilence()
 			if err := errors.Join(q.reconcile(ctx, now), q.dropOrphans(ctx, now)); err != nil && ctx.Err() == nil {
 				q.options.Log.Warn("compare records with the jobs in line and their pictures", "error", err)
 			}

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,6 +20,8 @@ const (
 	// the longest pause before a lane with a new job is asked again.
 	newFor   = time.Second
 	retryNew = 32 * time.Millisecond
+	// troubleEvery is how often trouble with taking jobs is worth a warning.
+	troubleEvery = 10 * time.Second
 )
 
 // Next implements Queue.
@@ -60,6 +63,9 @@ func (q *JetStream) Take(ctx context.Context, c Consumer) (Lease, error) {
 		if l, err := q.tryLane(ctx, laneOf(it.stored), it, c); l != nil || err != nil {
 			return l, err
 		}
+		if q.fellSilent(it, time.Now()) {
+			q.revive(ctx, it)
+		}
 	}
 }
 
@@ -99,9 +105,21 @@ func (q *JetStream) tryLane(ctx context.Context, from lane, it *item, c Consumer
 	}
 	l, err := q.takeFrom(ctx, from, it, c)
 	if err != nil && q.over(ctx) == nil {
-		q.options.Log.Warn("take a job", "lane", from.consumer(), "error", err)
+		q.options.Log.Log(ctx, q.levelOfTrouble(time.Now()), "take a job", "lane", from.consumer(), "error", err)
 	}
 	return l, nil
+}
+
+// levelOfTrouble is how loudly it is said that a job could not be taken: not
+// at every try, of which there are many while servers are away.
+func (q *JetStream) levelOfTrouble(now time.Time) slog.Level {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if now.Sub(q.troubled) < troubleEvery {
+		return slog.LevelDebug
+	}
+	q.troubled = now
+	return slog.LevelWarn
 }
 
 // takeFrom leases the first job of a lane; nil if it has none for c.
