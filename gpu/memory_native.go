@@ -255,3 +255,11 @@ func (d *Device) submit(encoder *wgpu.CommandEncoder) error {
 	d.queue.Submit(commands)
 	return nil
 }
+
+// FreeMemory is what the adapter can still give, in bytes; false where that is not known: drivers of real GPUs do not tell.
+func (d *Device) FreeMemory() (uint64, bool) {
+	if d.adapter.Kind != Software {
+		return 0, false
+	}
+	return freeMemory()
+}

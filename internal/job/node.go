@@ -25,17 +25,26 @@ func (s Status) Available() bool { return s == Ready || s == Busy }
 type Node struct {
 	ID             string `json:"id"`
 	ModelID        string `json:"model_id"` // as the operator wrote it
-	Device         string `json:"device"`
+	Device         string `json:"device"`   // adapters by name, with commas
 	Port           int    `json:"port"`
 	Status         Status `json:"status"`
 	Implementation string `json:"implementation"`
 	Version        string `json:"version"`
 
-	// Reason says why a node is not ready; empty means its model is loading.
+	// Reason says why a node, or one of its devices, is not ready; empty means
+	// its model is loading.
 	Reason    string      `json:"reason,omitempty"`
+	Devices   []Device    `json:"devices,omitempty"`
 	Models    []ModelInfo `json:"models,omitempty"`
 	Samplers  []Choice    `json:"samplers,omitempty"`
 	Schedules []Choice    `json:"schedules,omitempty"`
+}
+
+// Device is one adapter of a node. Each draws on its own.
+type Device struct {
+	Name   string `json:"name"`
+	Status Status `json:"status"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Choice is a sampler or a schedule: its name in requests, its label for
