@@ -15,7 +15,7 @@ import (
 type modelFlags struct {
 	Model     string   `default:"tiny-shapes" env:"WAGGLE_MODEL" help:"Model: a name, a diffusers folder or a .safetensors file."`
 	ModelsDir []string `name:"models" env:"WAGGLE_MODELS" type:"path" help:"Folder with models to find by name; repeatable."`
-	GPU       string   `name:"gpu" env:"WAGGLE_GPU" help:"Adapter, by index or a part of its name (waggle doctor lists them)."`
+	GPU       string   `name:"gpu" env:"WAGGLE_GPU" help:"Adapter, by index or a part of its name (waggle doctor lists them); serve takes several with commas, or all."`
 	Kernels   string   `env:"WAGGLE_KERNELS" enum:",subgroup,tiled,plain" default:"" help:"Force a kernel family: subgroup, tiled or plain."`
 }
 
@@ -49,9 +49,6 @@ func (f modelFlags) open() (*models.Model, error) {
 	}
 	return models.Open(f.Model, f.ModelsDir...)
 }
-
-// Device names the adapter, for the node's record.
-func (l *loaded) Device() string { return l.device.Adapter().Name }
 
 // Close gives everything back.
 func (l *loaded) Close() {

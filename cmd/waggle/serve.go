@@ -9,18 +9,16 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 
-	"waggle/gpu"
 	"waggle/internal/api"
 	"waggle/internal/builtin"
 	"waggle/internal/bus"
 	"waggle/internal/engine"
 	"waggle/internal/events"
 	"waggle/internal/job"
-	"waggle/internal/models"
 	"waggle/internal/queue"
 	"waggle/internal/store"
 	"waggle/internal/webhook"
@@ -37,6 +35,8 @@ type serveCommand struct {
 	KeepMiB    int           `name:"keep-mib" default:"8192" help:"Most space for finished pictures, in MiB; the oldest go."`
 	Queue      int           `name:"queue-limit" default:"1000" help:"Most jobs that wait or run at a time."`
 	Checkpoint time.Duration `name:"checkpoint-every" default:"2s" help:"Shortest time between two checkpoints of a picture."`
+	MaxBatch   int           `name:"max-batch" default:"4" help:"Most pictures of one size that are drawn together, step by step."`
+	MemoryMiB  int64         `name:"memory" help:"Memory of each adapter for models, in MiB; models used longest ago are given back (default: what the adapter reports as free, else one model at a time)."`
 	WorkerID   string        `env:"WORKER_ID" help:"Name of this worker; its jobs come back to it after a restart."`
 	Log        string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 
@@ -66,9 +66,10 @@ type worker struct {
 	events   *events.JetStream
 	store    *store.Objects
 	kept     *store.Checkpoints
-	engine   *engine.Engine
-	webhooks *webhook.Sender        // nil: none are sent
-	loaded   atomic.Pointer[loaded] // the newest model; its GPU half belongs to the engine
+	node     *engine.Node
+	engines  []*engine.Engine
+	catalog  *catalog
+	webhooks *webhook.Sender // nil: none are sent
 }
 
 func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
@@ -90,16 +91,28 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	node := c.node(listener.Addr().(*net.TCPAddr).Port)
-	w.engine = engine.New(engine.Config{
-		Queue: w.queue, Events: w.events, Store: w.store, Checkpoints: w.kept, CheckpointEvery: c.Checkpoint, Node: node, Precision: "f32", Version: version, Log: log,
-		Load: func(context.Context) (engine.Pipeline, error) { return w.load(c.modelFlags) },
-	})
+	w.draw(c, node, log)
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
-		Tokenize: w.tokenize, Webhook: w.webhooks.Check,
-		Reachable: w.bus.Connected, Keys: keys, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
+		Tokenize: w.catalog.tokenize, Webhook: w.webhooks.Check,
+		Keys: keys, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
+}
+
+// draw makes the engines, one for each adapter.
+func (w *worker) draw(c *serveCommand, node job.Node, log *slog.Logger) {
+	w.catalog = newCatalog(c.modelFlags, log)
+	w.node = engine.NewNode(w.queue, node, w.catalog.own, log)
+	w.node.SetModels(w.catalog.list())
+	adapters := c.adapters()
+	for _, selector := range adapters {
+		w.engines = append(w.engines, engine.New(engine.Config{
+			Queue: w.queue, Events: w.events, Store: w.store, Checkpoints: w.kept, CheckpointEvery: c.Checkpoint, Node: w.node,
+			Adapter: selector, Open: func() (engine.Device, error) { return w.catalog.openDevice(selector, len(adapters)) },
+			MaxBatch: c.MaxBatch, Memory: c.MemoryMiB << 20, Precision: "f32", Version: version, Log: log,
+		}))
+	}
 }
 
 // open opens what lies on the bus: pictures and events first, as the queue may
@@ -108,7 +121,7 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 	if err := c.folder(c.WorkerID); err != nil {
 		return err
 	}
-	if w.bus, err = c.busFlags.open(ctx, log); err != nil {
+	if w.bus, err = c.busFlags.open(log); err != nil {
 		return err
 	}
 	js, replicas := w.bus.JetStream, w.bus.Replicas
@@ -155,6 +168,12 @@ func (c *serveCommand) check(keys []api.Key) error {
 	if c.Port < 0 || c.Port > 65535 {
 		return fmt.Errorf("--port %d: want 0 to 65535", c.Port)
 	}
+	if c.MaxBatch < 1 || c.MaxBatch > job.BatchLimit {
+		return fmt.Errorf("--max-batch %d: want 1 to %d", c.MaxBatch, job.BatchLimit)
+	}
+	if c.MemoryMiB < 0 || c.MemoryMiB > 1<<30 {
+		return fmt.Errorf("--memory %d: want MiB, 0 for what the adapter reports", c.MemoryMiB)
+	}
 	return nil
 }
 
@@ -188,11 +207,7 @@ func (c *serveCommand) node(port int) job.Node {
 	if id == "" {
 		id = c.busFlags.nodeID(port)
 	}
-	n := job.Node{ID: id, ModelID: c.Model, Port: port, Status: job.Starting, Implementation: "waggle", Version: version}
-	if examples := c.examples(); examples != nil {
-		n.Models = []job.ModelInfo{{Name: c.Model, Example: examples[0]}}
-	}
-	return n
+	return job.Node{ID: id, ModelID: c.Model, Port: port, Status: job.Starting, Implementation: "waggle", Version: version}
 }
 
 // examples are prompts for the page: those of the built-in model, where it serves.
@@ -203,50 +218,22 @@ func (c *serveCommand) examples() []string {
 	return nil
 }
 
-// load opens the model for the engine; the one before it has been given back.
-func (w *worker) load(f modelFlags) (engine.Pipeline, error) {
-	l, err := f.load()
-	switch {
-	case errors.Is(err, models.ErrNotFound):
-		return nil, &job.Error{Kind: job.ModelNotFound, Message: err.Error(), Err: err}
-	case errors.Is(err, models.ErrInvalid):
-		return nil, &job.Error{Kind: job.ModelInvalid, Message: err.Error(), Err: err}
-	case errors.Is(err, gpu.ErrOutOfMemory):
-		return nil, &job.Error{Kind: job.OutOfMemory, Message: err.Error(), Err: err}
-	case err != nil:
-		return nil, err
-	}
-	w.loaded.Store(l)
-	return l, nil
-}
-
-// tokenize cuts a prompt as the loaded model does. The server has one model, so the name does not matter.
-func (w *worker) tokenize(_, text string) (api.Tokens, error) {
-	l := w.loaded.Load()
-	if l == nil {
-		return api.Tokens{}, job.Errorf(job.ModelNotFound, "No model is loaded yet")
-	}
-	tokens := api.Tokens{Pieces: []string{}}
-	for _, p := range l.Pieces(text) {
-		tokens.Pieces = append(tokens.Pieces, p.Text)
-	}
-	tokens.Count = len(tokens.Pieces)
-	return tokens, nil
-}
-
 func (w *worker) address() string { return w.listener.Addr().String() }
 
 // run serves and draws until ctx ends or serving fails.
 func (w *worker) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	var reading sync.WaitGroup
+	reading.Go(func() { w.catalog.run(ctx, w.node) })
 	drawn := make(chan error, 1)
-	go func() { drawn <- w.engine.Run(ctx) }()
+	go func() { drawn <- engine.Run(ctx, w.node, w.engines...) }()
 	err := w.api.Serve(ctx, w.listener)
 	stop()
 	if drawErr := <-drawn; !errors.Is(drawErr, engine.ErrStepRunning) {
 		err = errors.Join(err, drawErr)
 	}
+	reading.Wait()
 	return err
 }
 

@@ -45,9 +45,6 @@ type Config struct {
 	Tokenize func(model, text string) (Tokens, error)
 	// Webhook says whether a job's end will be told to where it asks; nil: to nowhere.
 	Webhook func(job.Webhook) error
-	// Reachable says why the servers that keep jobs cannot be reached now; nil
-	// where they always can.
-	Reachable func() error
 	// Page serves / and /static/; nil serves one line of text.
 	Page http.Handler
 
@@ -70,7 +67,6 @@ type Server struct {
 	handler  http.Handler
 	keys     keyring
 	previews previewCache
-	wires    wireCache
 
 	stop    chan struct{} // closed by Close: streams and sockets end
 	once    sync.Once
@@ -139,7 +135,6 @@ func (s *Server) routes() *http.ServeMux {
 	m.HandleFunc("GET /ready", s.getReady)
 	m.HandleFunc("GET /info", s.getInfo)
 	m.HandleFunc("GET /{$}", s.page)
-	m.HandleFunc("GET /favicon.ico", s.page) // what browsers ask for beside a picture
 	m.Handle("GET /static/", s.Page)
 	return m
 }

@@ -17,7 +17,6 @@ const everyJob job.ID = "*"
 type subscription struct {
 	socket  *socket
 	id      job.ID
-	record  job.Record // as it was when the subscription began; empty for all jobs
 	cancel  context.CancelFunc
 	preview string // "latent", "png" or "none"
 }
@@ -31,16 +30,14 @@ func (k *socket) subscribe(ctx context.Context, c command, answer reply) error {
 	if c.Preview != "latent" && c.Preview != "png" && c.Preview != "none" {
 		return job.Errorf(job.InvalidInput, "preview must be one of latent, png, none, got %.40q", c.Preview)
 	}
-	var record job.Record
 	if c.Job != everyJob {
-		var err error
-		if record, err = k.server.Queue.Get(ctx, c.Job); err != nil {
+		if _, err := k.server.Queue.Get(ctx, c.Job); err != nil {
 			return err
 		}
 	}
 	k.unsubscribe(c.Job)
 	ctx, cancel := context.WithCancel(ctx)
-	sub := &subscription{socket: k, id: c.Job, record: record, cancel: cancel, preview: c.Preview}
+	sub := &subscription{socket: k, id: c.Job, cancel: cancel, preview: c.Preview}
 	if !k.add(sub) {
 		cancel()
 		return job.Errorf(job.InvalidInput, "more than %d subscriptions on one connection", subscriptionsLimit)
@@ -68,7 +65,6 @@ func (k *socket) add(sub *subscription) bool {
 // drop ends a subscription and forgets it, unless another has its place.
 func (k *socket) drop(sub *subscription) {
 	sub.cancel()
-	k.frames.drop(sub)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.subs[sub.id] == sub {
@@ -133,7 +129,8 @@ func (sub *subscription) events(ctx context.Context, after uint64) (*job.Event, 
 		case e.Final():
 			return &e, nil
 		default:
-			sub.socket.sayEvent(ctx, sub.id, wiredForm(e)) // a preview's picture comes in a binary message
+			// A preview's picture comes in a binary message.
+			sub.socket.say(ctx, reply{Type: "event", Job: sub.id, ID: e.Number, Event: &e})
 		}
 	}
 }
@@ -147,7 +144,8 @@ func (sub *subscription) end(ctx context.Context, last *job.Event) error {
 	}
 	k.say(ctx, sub.state(ctx, record))
 	if last != nil {
-		k.sayEvent(ctx, sub.id, k.server.wire(ctx, sub.record, *last))
+		e := k.server.withPicture(ctx, sub.id, *last)
+		k.say(ctx, reply{Type: "event", Job: sub.id, ID: e.Number, Event: &e})
 	}
 	return nil
 }
@@ -189,7 +187,11 @@ func (sub *subscription) previews(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		sub.socket.frames.put(sub, p)
+		frame, err := sub.frame(ctx, p)
+		if err != nil {
+			return err
+		}
+		sub.socket.frames.put(sub.id, frame)
 	}
 }
 

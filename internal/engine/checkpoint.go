@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -24,9 +25,9 @@ var _ Checkpoints = (*store.Checkpoints)(nil)
 // saveLimit is how long a checkpoint may take to be saved.
 const saveLimit = 10 * time.Second
 
-// from loads the checkpoint that picture i goes on from; nil to begin it. One
+// load finds the checkpoint that picture i goes on from; nil to begin it. One
 // that is damaged is an error; one that this program cannot use is not.
-func (e *Engine) from(ctx context.Context, id job.ID, i int) (*sd.Checkpoint, error) {
+func (e *Engine) load(ctx context.Context, id job.ID, i int) (*sd.Checkpoint, error) {
 	if e.Checkpoints == nil {
 		return nil, nil
 	}
@@ -34,12 +35,11 @@ func (e *Engine) from(ctx context.Context, id job.ID, i int) (*sd.Checkpoint, er
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil {
-		e.Log.Warn("begin the picture anew", "job", id, "picture", i, "because", err)
-		return nil, nil
-	}
 	c := new(sd.Checkpoint)
-	switch err := c.UnmarshalBinary(data); {
+	if err == nil {
+		err = c.UnmarshalBinary(data)
+	}
+	switch {
 	case errors.Is(err, sd.ErrDamaged):
 		return nil, &job.Error{Kind: job.Internal, Err: err, Message: "The job's checkpoint is damaged; submit the job again"}
 	case err != nil:
@@ -50,59 +50,123 @@ func (e *Engine) from(ctx context.Context, id job.ID, i int) (*sd.Checkpoint, er
 	return c, nil
 }
 
-// keeper saves checkpoints of one picture beside the drawing, the newest only.
-type keeper struct {
-	engine *Engine
-	id     job.ID
-	index  int
-	last   time.Time
-	newest chan []byte
-	saver  sync.WaitGroup
+// spot is where a picture's checkpoint is kept.
+type spot struct {
+	id    job.ID
+	index int
 }
 
-// keep starts a keeper; end it with done. ctx's end does not stop a save.
-func (e *Engine) keep(ctx context.Context, id job.ID, i int) *keeper {
-	k := &keeper{engine: e, id: id, index: i, last: time.Now(), newest: make(chan []byte, 1)}
-	if e.Checkpoints != nil {
-		k.saver.Go(func() { k.save(context.WithoutCancel(ctx)) })
-	}
-	return k
+// saver saves and removes checkpoints beside the drawing, one after the other.
+// What waits for the same spot is replaced: the newest counts.
+type saver struct {
+	to   Checkpoints
+	log  *slog.Logger
+	wake chan struct{}
+	over chan struct{} // closed when the goroutine has ended
+
+	mu      sync.Mutex
+	waiting map[spot]*sd.Checkpoint // nil: remove
+	line    []spot
+	busy    bool
+	settled chan struct{} // closed and replaced whenever nothing is left to do
 }
 
-func (k *keeper) save(ctx context.Context) {
-	for data := range k.newest {
-		limited, stop := context.WithTimeout(ctx, saveLimit)
-		if err := k.engine.Checkpoints.Save(limited, k.id, k.index, data); err != nil {
-			k.engine.Log.Warn("save a checkpoint", "job", k.id, "error", err)
+// newSaver starts a saver that works until ctx ends, whatever is left then.
+func newSaver(ctx context.Context, to Checkpoints, log *slog.Logger) *saver {
+	s := &saver{to: to, log: log, wake: make(chan struct{}, 1), over: make(chan struct{}),
+		waiting: map[spot]*sd.Checkpoint{}, settled: make(chan struct{})}
+	go func() {
+		defer close(s.over)
+		for s.work(ctx) {
+			select {
+			case <-s.wake:
+			case <-ctx.Done():
+				return
+			}
 		}
-		stop()
-	}
+	}()
+	return s
 }
 
-// step takes a checkpoint after a step, if the last one is old enough.
-func (k *keeper) step(p sd.Progress) {
-	if k.engine.Checkpoints == nil || p.Checkpoint == nil || time.Since(k.last) < k.engine.CheckpointEvery {
+// save takes a checkpoint to be saved.
+func (s *saver) save(id job.ID, index int, c *sd.Checkpoint) { s.put(spot{id, index}, c) }
+
+// remove has a checkpoint removed, and one that waits to be saved forgotten.
+func (s *saver) remove(id job.ID, index int) { s.put(spot{id, index}, nil) }
+
+func (s *saver) put(at spot, c *sd.Checkpoint) {
+	if s.to == nil {
 		return
 	}
-	k.last = time.Now()
-	c, err := p.Checkpoint()
-	var data []byte
-	if err == nil {
-		data, err = c.MarshalBinary()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.waiting[at]; !ok {
+		s.line = append(s.line, at)
 	}
-	if err != nil {
-		k.engine.Log.Warn("take a checkpoint", "job", k.id, "step", p.Step, "error", err)
-		return
-	}
+	s.waiting[at] = c
 	select {
-	case <-k.newest: // one that waits is old now
+	case s.wake <- struct{}{}:
 	default:
 	}
-	k.newest <- data
 }
 
-// done waits until the last checkpoint is saved.
-func (k *keeper) done() {
-	close(k.newest)
-	k.saver.Wait()
+// work does all that waits; false when ctx has ended.
+func (s *saver) work(ctx context.Context) bool {
+	for at, c, ok := s.first(); ok; at, c, ok = s.first() {
+		if ctx.Err() != nil {
+			return false
+		}
+		s.do(ctx, at, c)
+	}
+	return true
+}
+
+// first takes what is first in line.
+func (s *saver) first() (at spot, c *sd.Checkpoint, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy = len(s.line) > 0; !s.busy {
+		close(s.settled)
+		s.settled = make(chan struct{})
+		return at, nil, false
+	}
+	at, s.line = s.line[0], s.line[1:]
+	c = s.waiting[at]
+	delete(s.waiting, at)
+	return at, c, true
+}
+
+func (s *saver) do(ctx context.Context, at spot, c *sd.Checkpoint) {
+	ctx, stop := context.WithTimeout(ctx, saveLimit)
+	defer stop()
+	if c == nil {
+		if err := s.to.Remove(ctx, at.id, at.index); err != nil {
+			s.log.Warn("remove a checkpoint", "job", at.id, "picture", at.index, "error", err)
+		}
+		return
+	}
+	data, err := c.MarshalBinary()
+	if err == nil {
+		err = s.to.Save(ctx, at.id, at.index, data)
+	}
+	if err != nil {
+		s.log.Warn("save a checkpoint", "job", at.id, "picture", at.index, "step", c.Step, "error", err)
+	}
+}
+
+// flush waits until nothing is left to do, until ctx ends, or for the limit.
+func (s *saver) flush(ctx context.Context, limit time.Duration) {
+	s.mu.Lock()
+	done, settled := !s.busy && len(s.line) == 0, s.settled
+	s.mu.Unlock()
+	if done {
+		return
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-settled:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -1,16 +1,9 @@
-// Package engine is the bridge between the service and the pictures: it takes
-// jobs from the queue, runs them through a pipeline, reports every step and
-// keeps the result. It owns the loaded model and the GPU: one goroutine does
-// all the drawing.
 package engine
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"image"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -21,42 +14,29 @@ import (
 	"waggle/internal/store"
 )
 
-// Pipeline draws with one model; *sd.Pipeline is one. It is used by one
-// goroutine at a time.
-type Pipeline interface {
-	Generate(ctx context.Context, r sd.Request, onStep func(sd.Progress)) (*image.NRGBA, error)
-	// Plan says what Generate would need on the device, or what is wrong with
-	// the request.
-	Plan(r sd.Request, batch int) (sd.Plan, error)
-	Info() sd.Info
-	Close()
-}
-
-var _ Pipeline = (*sd.Pipeline)(nil)
-
-// ErrStepRunning is returned by Run when a step did not end in the time given
-// to it: the pipeline is still in use and must not be touched. The process can
-// end all the same.
+// ErrStepRunning is returned by Run when a call did not come back in the time
+// given to it: its device is still in use and must not be touched. The process
+// can end all the same.
 var ErrStepRunning = errors.New("engine: a step was still running when the time was up")
 
-// Config is what an Engine is made of. All but the last three are needed.
+// Config is what an Engine is made of. Those of one process share all but
+// Adapter and Open.
 type Config struct {
 	Queue  queue.Queue
 	Events events.Log
 	Store  store.Store
+	Node   *Node
 
-	// Load opens the device and the model. It is called once at the start, on
-	// the goroutine that draws, and again after the device was lost or the
-	// pipeline panicked; the old pipeline has been closed by then. Its error is
-	// shown to people; make it a *job.Error to give it a kind.
-	Load func(ctx context.Context) (Pipeline, error)
-	// Node is this node's record. The engine fills in status and reason, and,
-	// when it has loaded, the model and the choices; an example prompt given
-	// for the first of its models stays, and the device, where the pipeline has a
-	// method Device that names it.
-	Node job.Node
-	// Precision is what the pipeline computes activations in: "f32", or
-	// anything else for a mixture.
+	Adapter string // its name before it is open, for people
+	// Open opens the device: at the start, and again after it was lost, a call
+	// on it panicked or gave no answer. Its error is shown to people; make it a
+	// *job.Error to give it a kind.
+	Open func() (Device, error)
+
+	MaxBatch int   // pictures that share a step; default 4
+	Memory   int64 // bytes that the models may take; 0: what the device says
+	// Precision is what pipelines compute activations in: "f32", or anything
+	// else for a mixture.
 	Precision string
 	// Version is written into the pictures' metadata.
 	Version string
@@ -65,185 +45,182 @@ type Config struct {
 	CheckpointEvery time.Duration // shortest time between two of a picture; default 2 s
 
 	JobLimit time.Duration // a job may take this long; default 2 h
-	Grace    time.Duration // a step may end in this time at shutdown; default 1 s
+	Grace    time.Duration // for an orderly end at shutdown; default 1 s
 	Log      *slog.Logger  // default: none
 }
 
-// Engine runs jobs, one after the other.
+// Engine draws on one device. Its loop is one goroutine; the calls on the
+// device are made by another, the owner.
 type Engine struct {
 	Config
-	pipeline Pipeline // nil when there is none to use
-	loadErr  error    // why not
+	seat     *seat
+	consumer queue.Consumer
+	stopping <-chan struct{}
 
-	mu    sync.Mutex
-	lease queue.Lease // of the running job
+	owner *owner // nil: the device is not open
+	times timings
+	// Why the device, and the node's own model, cannot be used; empty: they can.
+	deviceTrouble, modelTrouble string
+
+	runs  []*run // in the order in which they were taken
+	taken int
+	batch batch
+	asked asked
+	saver *saver
+	kept  chan kept // pictures that have been stored
+	work  sync.WaitGroup
 }
 
-// New returns an engine; Run starts it.
+// batch is what the runs have in common whose pictures are being drawn.
+type batch struct {
+	model string
+	shape sd.Shape
+	most  int // pictures that may share a step
+}
+
+// New returns an engine with a seat at the node; Run starts it.
 func New(c Config) *Engine {
-	if c.JobLimit == 0 {
-		c.JobLimit = 2 * time.Hour
+	for _, d := range []struct {
+		value    *time.Duration
+		standard time.Duration
+	}{{&c.JobLimit, 2 * time.Hour}, {&c.CheckpointEvery, 2 * time.Second}, {&c.Grace, time.Second}} {
+		if *d.value == 0 {
+			*d.value = d.standard
+		}
 	}
-	if c.CheckpointEvery == 0 {
-		c.CheckpointEvery = 2 * time.Second
-	}
-	if c.Grace == 0 {
-		c.Grace = time.Second
+	if c.MaxBatch == 0 {
+		c.MaxBatch = 4
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{Config: c}
+	return &Engine{Config: c, seat: c.Node.join(c.Adapter), times: timings{}, kept: make(chan kept),
+		consumer: queue.Consumer{Node: c.Node.record.ID, Takes: c.Node.takes}}
 }
 
-// Run loads the model and runs jobs until ctx ends. Then it abandons the
-// running step, hands the job back and returns: nil, or ErrStepRunning. A
-// model that cannot be loaded does not end it: the node's record says why, and
-// so does every job.
-func (e *Engine) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		e.loop(ctx)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
+// Run runs jobs on all engines of a node until ctx ends. Then they hand back
+// what they have at its checkpoints and Run returns: nil, or ErrStepRunning. A
+// device or model that cannot be used does not end it: the node's record says
+// why, and so does every job that needs it.
+func Run(ctx context.Context, n *Node, engines ...*Engine) error {
+	told, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var record, work sync.WaitGroup
+	n.lookAround(ctx)
+	record.Go(func() { n.keep(told, lastWrite) })
+	errs := make([]error, len(engines))
+	for i, e := range engines {
+		work.Go(func() { errs[i] = e.run(ctx) })
 	}
-	e.tell(job.Stopping, "")
-	select {
-	case <-done:
-		e.tell(job.Stopped, "")
-		return nil
-	case <-time.After(e.Grace):
-		e.handBack()
-		return ErrStepRunning
-	}
+	work.Wait()
+	stop()
+	record.Wait()
+	return errors.Join(errs...)
 }
 
-// loop is the goroutine that owns the pipeline.
+// lastWrite is how long the node's last record may take to be written.
+const lastWrite = 300 * time.Millisecond
+
+// run works until ctx ends. What is done for an orderly end has a context of
+// its own, which ends by the grace later.
+func (e *Engine) run(ctx context.Context) error {
+	e.stopping = ctx.Done()
+	lasting, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(e.Grace):
+			end()
+		case <-lasting.Done():
+		}
+	})()
+	e.saver = newSaver(lasting, e.Checkpoints, e.Log)
+	e.loop(lasting)
+	err := e.close(lasting)
+	end()
+	<-e.saver.over
+	e.work.Wait()
+	return err
+}
+
+// loop takes jobs and draws them, round by round, until the engine stops.
 func (e *Engine) loop(ctx context.Context) {
-	e.tell(job.Starting, "")
-	e.load(ctx)
-	defer e.unload()
-	for ctx.Err() == nil {
-		lease, err := e.Queue.Next(ctx, queue.Consumer{Node: e.Node.ID})
-		if err != nil {
-			if ctx.Err() == nil {
-				e.Log.Error("take a job", "error", err)
-			}
-			return
+	e.start(ctx)
+	for !e.stops() {
+		e.look(ctx)
+		if len(e.runs) == 0 {
+			e.wait(ctx)
+			continue
 		}
-		e.hold(lease)
-		e.serve(ctx, lease)
-		e.hold(nil)
+		e.invite(ctx)
+		e.round(ctx)
 	}
 }
 
-// load makes a pipeline and tells the node's record what it can do.
-func (e *Engine) load(ctx context.Context) {
-	e.unload()
-	began := time.Now()
-	e.pipeline, e.loadErr = e.tryLoad(ctx)
-	if e.loadErr != nil {
-		if ctx.Err() == nil {
-			e.Log.Error("load the model", "model", e.Node.ModelID, "error", e.loadErr)
-			e.tell(job.Starting, e.loadErr.Error())
+// close hands all jobs back and lets the owner go.
+func (e *Engine) close(ctx context.Context) (err error) {
+	e.seat.tell(job.Stopping, "")
+	if e.owner != nil {
+		e.owner.dismiss()
+	}
+	e.handBackAll(ctx, e.runs, e.Grace/2)
+	if e.owner != nil {
+		select {
+		case <-e.owner.gone:
+		case <-ctx.Done():
+			err = ErrStepRunning
 		}
-		return
 	}
-	e.Log.Info("model loaded", "model", e.Node.ModelID, "seconds", time.Since(began).Seconds())
-	e.describe(ModelInfo(e.pipeline.Info()))
-	if p, ok := e.pipeline.(interface{ Device() string }); ok {
-		e.nameDevice(p.Device())
-	}
-	e.tell(job.Ready, "")
+	e.seat.tell(job.Stopped, "")
+	return err
 }
 
-// nameDevice writes the adapter's name into the node's record.
-func (e *Engine) nameDevice(name string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.Node.Device = name
-}
-
-// describe fills in what the node's record says of its model.
-func (e *Engine) describe(m job.ModelInfo) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.Node.Models) > 0 && m.Example == "" {
-		m.Example = e.Node.Models[0].Example
+func (e *Engine) stops() bool {
+	select {
+	case <-e.stopping:
+		return true
+	default:
+		return false
 	}
-	e.Node.Models = []job.ModelInfo{m}
-	e.Node.Samplers, e.Node.Schedules = Choices()
 }
 
-func (e *Engine) tryLoad(ctx context.Context) (p Pipeline, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			e.Log.Error("panic while loading", "panic", v, "stack", string(debug.Stack()))
-			err = job.Errorf(job.Internal, "the model could not be loaded: internal error")
+// pauseFor waits; false if the engine shall stop.
+func (e *Engine) pauseFor(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-e.stopping:
+		return false
+	}
+}
+
+// look sees to what has changed between two rounds: stored pictures, cancels,
+// pauses, time that is over.
+func (e *Engine) look(ctx context.Context) {
+	e.collect(ctx)
+	for _, r := range append([]*run(nil), e.runs...) {
+		switch {
+		case r.cancelled():
+			e.fail(ctx, r, errCancelled)
+		case r.lease.PauseAsked() || r.parked():
+			e.pause(ctx, r)
+		case time.Since(r.began) > e.JobLimit:
+			e.fail(ctx, r, errTooLong)
 		}
-	}()
-	if p, err = e.Load(ctx); err == nil {
-		return p, nil
 	}
-	var known *job.Error
-	if !errors.As(err, &known) {
-		err = &job.Error{Kind: job.Internal, Message: err.Error(), Err: err}
-	}
-	return nil, err
+	e.endDrawn(ctx)
 }
 
-func (e *Engine) unload() {
-	if e.pipeline != nil {
-		e.pipeline.Close()
+// endDrawn completes the runs that are drawn, but none before another of its
+// priority that was begun earlier.
+func (e *Engine) endDrawn(ctx context.Context) {
+	open := map[int]bool{} // priorities in which a run is still to end
+	for _, r := range append([]*run(nil), e.runs...) {
+		if r.drawn() && !open[r.rank()] {
+			e.complete(ctx, r)
+		} else {
+			open[r.rank()] = true
+		}
 	}
-	e.pipeline, e.loadErr = nil, errors.New("no model is loaded")
-}
-
-// hold remembers the running job for handBack.
-func (e *Engine) hold(l queue.Lease) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.lease = l
-}
-
-// handBack gives the running job back while its step still runs; what the step
-// does with its lease afterwards has no effect.
-func (e *Engine) handBack() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.lease == nil {
-		return
-	}
-	if err := e.lease.HandBack(context.Background()); err != nil {
-		e.Log.Error("hand a job back", "job", e.lease.Record().ID, "error", err)
-	}
-}
-
-// tell writes the node's record. Run's goroutine and loop's both do, the
-// former only when ctx has ended.
-func (e *Engine) tell(s job.Status, reason string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.Node.Status == job.Stopping && s != job.Stopped {
-		return
-	}
-	e.Node.Status, e.Node.Reason = s, reason
-	if err := e.Queue.PutNode(context.Background(), e.Node); err != nil && !errors.Is(err, queue.ErrClosed) {
-		e.Log.Error("write the node's record", "error", err)
-	}
-}
-
-// reload replaces a pipeline that can no longer be used.
-func (e *Engine) reload(ctx context.Context, why string) error {
-	e.Log.Warn("load the model again", "because", why)
-	e.tell(job.Starting, "")
-	e.load(ctx)
-	if e.loadErr != nil {
-		return fmt.Errorf("load the model again: %w", e.loadErr)
-	}
-	return nil
 }

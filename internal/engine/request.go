@@ -38,7 +38,7 @@ func (e *Engine) refuse(r job.Request) error {
 		{string(r.Operation), r.Operation != job.Generation},
 		{"loras", len(r.LoRAs) > 0}, {"controls", len(r.Controls) > 0}, {"hires", r.Hires != nil},
 		{"variation", r.Variation != nil}, {"tile", r.Tile != "none"}, {"vae", r.VAE != ""},
-		{"cfg_rescale", r.CFGRescale != 0}, {"stop_at_step", r.StopAtStep != 0},
+		{"cfg_rescale", r.CFGRescale != 0},
 	} {
 		if part.asked {
 			return job.Errorf(job.InvalidInput, "Invalid input: %s is not supported by this worker yet", part.name)
@@ -105,14 +105,14 @@ func Choices() (samplers, schedules []job.Choice) {
 	return samplers, schedules
 }
 
-// ModelInfo is what clients are told of a loaded model.
+// ModelInfo is what clients are told of a model.
 func ModelInfo(i sd.Info) job.ModelInfo {
 	limits := job.DefaultLimits()
 	limits.SizeMin, limits.SizeMax = max(limits.SizeMin, i.MinSide), min(limits.SizeMax, i.MaxSide)
 	limits.SizeMultiple = max(limits.SizeMultiple, i.Multiple)
 	d := i.Defaults
 	return job.ModelInfo{
-		Name: i.Name, Family: i.Family, Loaded: true, Limits: limits,
+		Name: i.Name, Family: i.Family, Limits: limits,
 		Defaults: job.Defaults{Width: d.Width, Height: d.Height, Steps: d.Steps, Guidance: d.Guidance, Sampler: d.Sampler, Schedule: cmp.Or(d.Schedule, "normal")},
 		Preview:  job.LatentRGB{Factors: i.Colours.Factors, Bias: i.Colours.Bias, Downscale: i.Factor},
 	}

@@ -1,99 +1,284 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"image"
-	"runtime/debug"
+	"image/png"
 	"time"
 
-	"waggle/gpu"
 	"waggle/internal/job"
-	"waggle/internal/picture"
 	"waggle/internal/queue"
 	"waggle/internal/sd"
 )
 
-// Why a job's context ends before its time.
-var (
-	errCancelled = errors.New("cancelled")
-	errTooLong   = errors.New("took too long")
-)
+// run is a job under way.
+type run struct {
+	lease    queue.Lease
+	record   job.Record // as it was when it was taken
+	model    string     // that it is drawn with
+	order    int        // of those taken by this engine
+	began    time.Time
+	canvases []*canvas     // one for each picture
+	failures int           // that were this job's
+	alone    bool          // it shares no step: its next lost attempt is its last
+	over     chan struct{} // closed when it has ended or left the engine
+}
 
-// serve runs one job to its end, or hands it back if ctx ends.
-func (e *Engine) serve(ctx context.Context, lease queue.Lease) {
-	if e.pipeline != nil {
-		e.tell(job.Busy, "")
+// canvas is one picture of a run.
+type canvas struct {
+	run     *run
+	index   int
+	request sd.Request
+
+	drawing Drawing        // nil: not begun on the present device
+	newest  *sd.Checkpoint // after the last step that was reported; nil before the first
+	steps   int            // reported
+	total   int            // 0 until it is known
+	suspect bool           // it was in a step that failed or ended the process, and has not passed one alone since
+	saved   time.Time      // when its checkpoint was last handed to the saver
+
+	keeping bool         // it is drawn and being stored
+	stored  *job.Picture // it is in the store
+}
+
+// begun makes a run of a job: pictures that are in the store already are not
+// drawn again, others go on from their checkpoints.
+func (e *Engine) begun(ctx context.Context, lease queue.Lease) (*run, error) {
+	record := lease.Record()
+	e.taken++
+	r := &run{lease: lease, record: record, order: e.taken, began: time.Now(), over: make(chan struct{}), alone: record.Attempt >= lastAttempt}
+	if err := e.refuse(record.Request); err != nil {
+		return r, err
 	}
-	began := time.Now()
-	id := lease.Record().ID
-	outcome, err := e.attempt(ctx, lease)
-	if errors.Is(err, gpu.ErrDeviceLost) && e.reload(ctx, err.Error()) == nil {
-		outcome, err = e.attempt(ctx, lease)
-	}
-	if ctx.Err() != nil && !cancelled(lease) {
-		if err := lease.HandBack(context.WithoutCancel(ctx)); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
-			e.Log.Error("hand a job back", "job", id, "error", err)
+	r.model = e.Node.model(record.Request.Model)
+	for i := range record.Request.Pictures() {
+		seed := record.Seed + uint64(i)
+		c := &canvas{run: r, index: i, request: Request(record.Request, seed), saved: time.Now(), suspect: record.Attempt > 1}
+		c.stored = e.stored(ctx, record.ID, i, seed)
+		r.canvases = append(r.canvases, c)
+		if c.stored != nil {
+			e.saver.remove(record.ID, i)
+			continue
 		}
-		return
+		var err error
+		if c.newest, err = e.load(ctx, record.ID, i); err != nil {
+			return r, err
+		}
+		if c.newest != nil {
+			c.steps, c.total = c.newest.Step, c.newest.Total
+		}
 	}
-	if err != nil && cancelled(lease) {
-		err = errCancelled
-	}
-	outcome.Elapsed = time.Since(began)
-	e.finish(context.WithoutCancel(ctx), lease, outcome, err)
-	e.recover(ctx, err)
+	return r, nil
 }
 
-// recover makes the pipeline usable again for the next job.
-func (e *Engine) recover(ctx context.Context, err error) {
-	var p *panicError
-	if (errors.As(err, &p) || errors.Is(err, gpu.ErrDeviceLost)) && ctx.Err() == nil {
-		_ = e.reload(ctx, err.Error()) // it has told the node's record
+// stored finds a picture that was finished in an earlier run of its job; nil if
+// there is none.
+func (e *Engine) stored(ctx context.Context, id job.ID, i int, seed uint64) *job.Picture {
+	file, err := e.Store.Get(ctx, id, i)
+	if err != nil {
+		return nil
 	}
-	if e.pipeline != nil {
-		e.tell(job.Ready, "")
+	size, err := png.DecodeConfig(bytes.NewReader(file))
+	if err != nil {
+		e.Log.Warn("draw a stored picture again", "job", id, "picture", i, "because", err)
+		return nil
 	}
+	return &job.Picture{Seed: seed, Width: size.Width, Height: size.Height}
 }
 
-func cancelled(l queue.Lease) bool {
+// undrawn are the pictures that still need the pipeline.
+func (r *run) undrawn() (list []*canvas) {
+	for _, c := range r.canvases {
+		if c.stored == nil && !c.keeping {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// drawn reports whether all pictures are in the store.
+func (r *run) drawn() bool {
+	for _, c := range r.canvases {
+		if c.stored == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// parked reports whether all pictures that are left have come to the step at
+// which the job shall pause.
+func (r *run) parked() bool {
+	if r.record.StopAt == 0 || r.drawn() {
+		return false
+	}
+	for _, c := range r.canvases {
+		if c.stored == nil && !c.parked() {
+			return false
+		}
+	}
+	return true
+}
+
+// parked reports whether the picture waits for its job to pause.
+func (c *canvas) parked() bool {
+	at := c.run.record.StopAt
+	return at > 0 && c.steps >= at && !c.keeping
+}
+
+// stepped counts the steps over all pictures, done ones and all, given how many
+// a picture has.
+func (r *run) stepped(total int) (sum int) {
+	for _, c := range r.canvases {
+		if c.stored != nil || c.keeping {
+			sum += total
+		} else {
+			sum += c.steps
+		}
+	}
+	return sum
+}
+
+// outcome is a drawn run's.
+func (r *run) outcome() (o job.Outcome) {
+	for _, c := range r.canvases {
+		o.Pictures = append(o.Pictures, *c.stored)
+	}
+	return o
+}
+
+// cancelled reports whether the job shall stop.
+func (r *run) cancelled() bool {
 	select {
-	case <-l.Cancelled():
+	case <-r.lease.Cancelled():
 		return true
 	default:
 		return false
 	}
 }
 
-// finish records how a job ended, then tells its readers: whoever hears of the
-// end finds record and pictures in place.
-func (e *Engine) finish(ctx context.Context, lease queue.Lease, o job.Outcome, err error) {
-	state := job.Complete
-	if err != nil {
-		state = job.Failed
-		o.Kind, o.Message = explain(err)
-		if o.Kind == job.CancelledByUser {
-			state = job.Cancelled
+// rank orders priorities, the highest first.
+func (r *run) rank() int { return rank(r.record) }
+
+func rank(r job.Record) int {
+	switch r.Request.Priority {
+	case job.High:
+		return 0
+	case job.Low:
+		return 2
+	}
+	return 1
+}
+
+// remove takes a run out of the engine.
+func (e *Engine) remove(r *run) {
+	for i, other := range e.runs {
+		if other == r {
+			e.runs = append(e.runs[:i:i], e.runs[i+1:]...)
+			close(r.over)
+			return
 		}
-		e.logFailure(lease.Record().ID, o.Kind, err)
-	}
-	record, err := lease.Finish(ctx, state, o)
-	if err != nil {
-		e.Log.Error("finish a job", "job", lease.Record().ID, "error", err)
-		return
-	}
-	if last, ended := record.EndEvent(); ended {
-		e.publish(ctx, record.ID, last)
 	}
 }
 
-func (e *Engine) logFailure(id job.ID, kind job.Kind, err error) {
-	switch kind {
+// complete ends a drawn run.
+func (e *Engine) complete(ctx context.Context, r *run) { e.finish(ctx, r, job.Complete, r.outcome()) }
+
+// fail ends a run with an error.
+func (e *Engine) fail(ctx context.Context, r *run, err error) {
+	state := job.Failed
+	var o job.Outcome
+	o.Kind, o.Message = explain(err)
+	if o.Kind == job.CancelledByUser {
+		state = job.Cancelled
+	}
+	switch o.Kind {
 	case job.CancelledByUser, job.InvalidInput:
-		e.Log.Info("job ended", "job", id, "kind", kind, "error", err)
+		e.Log.Info("job ended", "job", r.record.ID, "kind", o.Kind, "error", err)
 	default:
-		e.Log.Error("job failed", "job", id, "kind", kind, "error", err)
+		e.Log.Error("job failed", "job", r.record.ID, "kind", o.Kind, "error", err)
+	}
+	e.finish(ctx, r, state, o)
+}
+
+// finish records how a run ended, then tells its readers: whoever hears of the
+// end finds record and pictures in place.
+func (e *Engine) finish(ctx context.Context, r *run, s job.State, o job.Outcome) {
+	e.remove(r)
+	o.Elapsed = time.Since(r.began)
+	record, err := r.lease.Finish(ctx, s, o)
+	if err != nil {
+		e.Log.Error("finish a job", "job", r.record.ID, "state", s, "error", err)
+		return
+	}
+	for _, c := range r.canvases {
+		if c.newest != nil {
+			e.saver.remove(record.ID, c.index)
+		}
+	}
+	e.publishEnd(ctx, record)
+}
+
+// pause ends a run's work for now, at its checkpoints.
+func (e *Engine) pause(ctx context.Context, r *run) {
+	e.save(r)
+	e.saver.flush(ctx, saveLimit)
+	e.park(ctx, r)
+}
+
+// park is pause with checkpoints that are saved by now.
+func (e *Engine) park(ctx context.Context, r *run) {
+	e.remove(r)
+	record, err := r.lease.Pause(ctx)
+	if err != nil {
+		e.Log.Error("pause a job", "job", r.record.ID, "error", err)
+		return
+	}
+	if record.State == job.Paused {
+		e.publish(ctx, record.ID, job.StateEvent(job.Paused))
+	}
+	e.publishEnd(ctx, record)
+}
+
+// handBack puts a run back into the line, at its checkpoints, which are saved
+// by now; unless it shall stop or pause anyway.
+func (e *Engine) handBack(ctx context.Context, r *run) {
+	switch {
+	case r.cancelled():
+		e.fail(ctx, r, errCancelled)
+		return
+	case r.lease.PauseAsked():
+		e.park(ctx, r)
+		return
+	}
+	e.remove(r)
+	if err := r.lease.HandBack(ctx); err != nil {
+		e.Log.Error("hand a job back", "job", r.record.ID, "error", err)
+		return
+	}
+	e.publish(ctx, r.record.ID, job.StateEvent(job.Queued))
+}
+
+// handBackAll puts runs back, the last one first, so that the first is first
+// in line again.
+func (e *Engine) handBackAll(ctx context.Context, runs []*run, limit time.Duration) {
+	for _, r := range runs {
+		e.save(r)
+	}
+	e.saver.flush(ctx, limit)
+	for i := len(runs) - 1; i >= 0; i-- {
+		e.handBack(ctx, runs[i])
+	}
+}
+
+// save hands the newest checkpoints of a run to the saver.
+func (e *Engine) save(r *run) {
+	for _, c := range r.canvases {
+		if c.newest != nil && c.stored == nil {
+			e.saver.save(r.record.ID, c.index, c.newest)
+		}
 	}
 }
 
@@ -103,148 +288,48 @@ func (e *Engine) publish(ctx context.Context, id job.ID, ev job.Event) {
 	}
 }
 
-// attempt makes a job's pictures once. The error is errCancelled, errTooLong,
-// that of ctx, or what went wrong.
-func (e *Engine) attempt(ctx context.Context, lease queue.Lease) (job.Outcome, error) {
-	record := lease.Record()
-	if e.pipeline == nil {
-		return job.Outcome{}, e.loadErr
-	}
-	if err := e.refuse(record.Request); err != nil {
-		return job.Outcome{}, err
-	}
-	if m := record.Request.Model; m != e.Node.ModelID {
-		e.Log.Info("the request names another model than the one loaded", "job", record.ID, "requested", m, "loaded", e.Node.ModelID)
-	}
-	ctx, stop := e.limited(ctx, lease)
-	defer stop()
-	var o job.Outcome
-	for i := range record.Request.Pictures() {
-		p, err := e.draw(ctx, record, i)
-		if ctx.Err() != nil {
-			return job.Outcome{}, context.Cause(ctx)
-		}
-		if err != nil {
-			return job.Outcome{}, err
-		}
-		o.Pictures = append(o.Pictures, p)
-	}
-	return o, nil
-}
-
-// limited returns a context that ends with ctx, when the job is cancelled, or
-// when it has taken too long.
-func (e *Engine) limited(ctx context.Context, lease queue.Lease) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	limited, stop := context.WithTimeoutCause(ctx, e.JobLimit, errTooLong)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-lease.Cancelled():
-			cancel(errCancelled)
-		case <-limited.Done():
-		}
-	}()
-	return limited, func() {
-		stop()
-		cancel(nil)
-		<-watched
+func (e *Engine) publishEnd(ctx context.Context, r job.Record) {
+	if last, ended := r.EndEvent(); ended {
+		e.publish(ctx, r.ID, last)
 	}
 }
 
-// draw makes picture number i of a job and stores it.
-func (e *Engine) draw(ctx context.Context, record job.Record, i int) (job.Picture, error) {
-	seed := record.Seed + uint64(i)
-	request := Request(record.Request, seed)
-	var err error
-	if request.From, err = e.from(ctx, record.ID, i); err != nil {
-		return job.Picture{}, err
+// failure counts a failure of a picture that was alone; the third ends its job.
+func (e *Engine) failure(ctx context.Context, r *run, err error) {
+	r.failures++
+	e.Log.Warn("a job failed alone", "job", r.record.ID, "times", r.failures, "of", failuresLimit, "because", err)
+	if r.failures >= failuresLimit {
+		e.fail(ctx, r, err)
 	}
-	img, err := e.generateKept(ctx, record, i, request)
-	if errors.Is(err, sd.ErrOtherPicture) {
-		e.Log.Warn("begin the picture anew", "job", record.ID, "picture", i, "because", err)
-		request.From = nil
-		img, err = e.generateKept(ctx, record, i, request)
-	}
-	if ctx.Err() != nil {
-		return job.Picture{}, ctx.Err()
-	}
-	if err != nil {
-		return job.Picture{}, e.diagnose(request, err)
-	}
-	about := Parameters(record.Request, seed, e.pipeline.Info().Name, e.Version)
-	file, err := picture.EncodePNG(img, picture.Text{Keyword: picture.ParametersKeyword, Value: about.String()})
-	if err != nil {
-		return job.Picture{}, fmt.Errorf("encode picture: %w", err)
-	}
-	if err := e.Store.Put(ctx, record.ID, i, file); err != nil {
-		return job.Picture{}, &job.Error{Kind: job.Internal, Message: "The picture could not be stored on the server", Err: err}
-	}
-	if e.Checkpoints != nil {
-		if err := e.Checkpoints.Remove(ctx, record.ID, i); err != nil {
-			e.Log.Warn("remove a checkpoint", "job", record.ID, "error", err)
-		}
-	}
-	size := img.Bounds().Size()
-	return job.Picture{Seed: seed, Width: size.X, Height: size.Y}, nil
 }
 
-// generateKept draws, reports every step and saves checkpoints.
-func (e *Engine) generateKept(ctx context.Context, record job.Record, i int, r sd.Request) (*image.NRGBA, error) {
-	k := e.keep(ctx, record.ID, i)
-	defer k.done()
-	return e.generate(ctx, r, func(p sd.Progress) {
-		e.step(ctx, record, i, p)
-		k.step(p)
-	})
-}
-
-// panicError is a panic of the pipeline.
-type panicError struct{ value any }
-
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
-
-// generate is the pipeline's, with panics turned into errors.
-func (e *Engine) generate(ctx context.Context, r sd.Request, onStep func(sd.Progress)) (img *image.NRGBA, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			e.Log.Error("panic while drawing", "panic", v, "stack", string(debug.Stack()))
-			err = &panicError{v}
-		}
-	}()
-	return e.pipeline.Generate(ctx, r, onStep)
-}
+const (
+	failuresLimit = 3 // failures of its own that end a job
+	lastAttempt   = 3 // after so many lost runs the queue ends a job
+)
 
 // diagnose asks the pipeline's plan why a picture could not be made: a request
 // it refuses too is the caller's fault, and what does not fit has a size.
-func (e *Engine) diagnose(r sd.Request, err error) error {
-	var p *panicError
-	if errors.As(err, &p) || errors.Is(err, gpu.ErrDeviceLost) {
+func diagnose(m *model, r sd.Request, err error) error {
+	if err == nil || broken(err) || errors.Is(err, sd.ErrOtherPicture) || errors.Is(err, sd.ErrDamaged) {
 		return err
 	}
-	plan, refused := e.pipeline.Plan(r, 1)
-	switch {
-	case refused != nil:
+	plan, refused := m.Plan(r, 1)
+	if refused != nil {
 		return job.Errorf(job.InvalidInput, "Invalid input: %w", refused)
-	case errors.Is(err, gpu.ErrOutOfMemory):
-		return &job.Error{Kind: job.OutOfMemory, Err: err, Message: fmt.Sprintf(
-			"Out of GPU memory: a picture of %d×%d needs about %d MiB: ask for a smaller one", r.Width, r.Height, plan.Total()>>20)}
 	}
-	return err
+	return &planError{r, plan.Total(), err}
 }
 
-// step reports a step of picture number i: first its preview, then the event
-// that sends readers to look for it. Steps count over all pictures of the job.
-func (e *Engine) step(ctx context.Context, record job.Record, i int, p sd.Progress) {
-	if ctx.Err() != nil {
-		return
-	}
-	step, total := i*p.Total+p.Step, record.Request.Pictures()*p.Total
-	latent := job.NewLatent(p.Latent.Channels, p.Latent.Height, p.Latent.Width, p.Latent.Data)
-	err := e.Events.ShowPreview(ctx, record.ID, job.Preview{Step: step, Total: total, Latent: latent})
-	if err != nil {
-		e.Log.Warn("show a preview", "job", record.ID, "error", err)
-	}
-	e.publish(ctx, record.ID, job.StepEvent(step, total))
+// planError is an error of a picture that was planned to take so many bytes.
+type planError struct {
+	request sd.Request
+	bytes   int64
+	err     error
 }
+
+func (p *planError) Error() string {
+	return fmt.Sprintf("%d×%d, planned to take %d MiB: %v", p.request.Width, p.request.Height, p.bytes>>20, p.err)
+}
+
+func (p *planError) Unwrap() error { return p.err }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -58,9 +59,9 @@ func (q *Memory) closed() bool { return isClosed(q.stop) }
 
 // Submit implements Queue.
 func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
-	digest, err := digestOf(r)
+	digest, err := r.Digest()
 	if err != nil {
-		return job.Record{}, err
+		return job.Record{}, fmt.Errorf("digest request: %w", err)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -77,11 +78,9 @@ func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
 	if q.bytes+r.Size() > q.options.Bytes {
 		return job.Record{}, ErrFull
 	}
-	release, err := q.index.reserve(s, q.options.Length)
-	if err != nil {
+	if err := q.index.admits(s, 0, q.options.Length); err != nil {
 		return job.Record{}, err
 	}
-	defer release()
 	q.write(s)
 	return s.Record, nil
 }
@@ -192,10 +191,7 @@ func (q *Memory) Resume(_ context.Context, id job.ID) (job.Record, error) {
 		now, err := s.resume()
 		if err == nil && now.State == job.Queued {
 			now.Sequence = q.revision + 1
-			var release func()
-			if release, err = q.index.reserve(now, q.options.Length); err == nil {
-				release() // nobody else comes before the change is made
-			}
+			err = q.index.admits(now, 0, q.options.Length)
 		}
 		return now, err
 	})
@@ -268,19 +264,18 @@ func (q *Memory) sweep() {
 	defer close(q.swept)
 	tick := time.NewTicker(q.options.sweepEvery())
 	defer tick.Stop()
-	ages := newAges(q.options)
 	for {
 		select {
 		case <-q.stop:
 			return
-		case <-tick.C:
-			q.expire(time.Now(), ages.trusted())
+		case now := <-tick.C:
+			q.expire(now)
 		}
 	}
 }
 
-func (q *Memory) expire(now time.Time, byAge bool) {
-	for _, it := range q.index.expired(q.options, now, byAge) {
+func (q *Memory) expire(now time.Time) {
+	for _, it := range q.index.expired(q.options, now) {
 		q.index.drop(it.ID, it.revision)
 	}
 	q.index.forgetClients()

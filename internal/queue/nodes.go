@@ -26,8 +26,7 @@ const (
 // alive, and those of others, as it heard of them.
 type nodes struct {
 	bucket jetstream.KeyValue
-	others *follower
-	log    *slog.Logger
+	watch  jetstream.KeyWatcher
 
 	mu    sync.Mutex
 	own   map[string]job.Node
@@ -39,33 +38,34 @@ type heardNode struct {
 	at time.Time
 }
 
-func openNodes(ctx context.Context, js jetstream.JetStream, o Options) (*nodes, error) {
+func openNodes(ctx context.Context, js jetstream.JetStream, replicas int) (*nodes, error) {
 	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: nodeBucket, TTL: nodeTTL, Replicas: max(o.Replicas, 1), Storage: jetstream.MemoryStorage,
+		Bucket: nodeBucket, TTL: nodeTTL, Replicas: replicas, Storage: jetstream.MemoryStorage,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n := &nodes{bucket: bucket, log: o.Log, own: map[string]job.Node{}, heard: map[string]heardNode{}}
-	n.others = &follower{bucket: bucket, log: o.Log, every: o.times.compare, tell: n.hear}
-	if err := n.others.open(ctx); err != nil {
-		n.others.close()
+	n := &nodes{bucket: bucket, own: map[string]job.Node{}, heard: map[string]heardNode{}}
+	if n.watch, err = bucket.WatchAll(context.WithoutCancel(ctx)); err != nil {
 		return nil, err
 	}
 	return n, nil
 }
 
 // run listens to others and keeps this process's own records alive.
-func (n *nodes) run(stop <-chan struct{}) {
-	var listening sync.WaitGroup
-	defer listening.Wait()
-	listening.Go(func() { n.others.run(stop) })
+func (n *nodes) run(stop <-chan struct{}, log *slog.Logger) {
+	defer n.watch.Stop()
 	tick := time.NewTicker(nodeEvery)
 	defer tick.Stop()
 	for {
 		select {
+		case e, open := <-n.watch.Updates():
+			if !open {
+				return
+			}
+			n.hear(e)
 		case <-tick.C:
-			n.again()
+			n.again(log)
 		case <-stop:
 			return
 		}
@@ -73,7 +73,7 @@ func (n *nodes) run(stop <-chan struct{}) {
 }
 
 func (n *nodes) hear(e jetstream.KeyValueEntry) {
-	if e.Operation() != jetstream.KeyValuePut {
+	if e == nil || e.Operation() != jetstream.KeyValuePut {
 		return
 	}
 	var node job.Node
@@ -82,11 +82,11 @@ func (n *nodes) hear(e jetstream.KeyValueEntry) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.heard[node.ID] = heardNode{node, time.Now()} // by this machine's clock
+	n.heard[node.ID] = heardNode{node, e.Created()}
 }
 
 // again writes the records of this process's nodes once more.
-func (n *nodes) again() {
+func (n *nodes) again(log *slog.Logger) {
 	n.mu.Lock()
 	var own []job.Node
 	for _, node := range n.own {
@@ -95,7 +95,7 @@ func (n *nodes) again() {
 	n.mu.Unlock()
 	for _, node := range own {
 		if err := n.write(context.Background(), node); err != nil {
-			n.log.Warn("write the node's record", "node", node.ID, "error", err)
+			log.Warn("write the node's record", "node", node.ID, "error", err)
 		}
 	}
 }

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	"waggle/gpu"
+	"waggle/internal/engine"
+	"waggle/internal/nn"
+	"waggle/internal/sd"
+)
+
+// adapters are those that --gpu names: one, several with commas, or all. All leaves software adapters out where there is
+// another. One may be named twice: then two engines share it.
+func (f modelFlags) adapters() []string {
+	list, err := gpu.Adapters()
+	switch {
+	case f.GPU == "" || err != nil || named(list, f.GPU):
+		return []string{f.GPU}
+	case f.GPU == "all":
+		return allAdapters(list)
+	}
+	var selectors []string
+	for s := range strings.SplitSeq(f.GPU, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			selectors = append(selectors, s)
+		}
+	}
+	return selectors
+}
+
+// named reports whether a text is a part of an adapter's name, commas and all.
+func named(list []gpu.Adapter, text string) bool {
+	for _, a := range list {
+		if strings.Contains(strings.ToLower(a.Name), strings.ToLower(text)) {
+			return true
+		}
+	}
+	return false
+}
+
+func allAdapters(list []gpu.Adapter) (selectors []string) {
+	for _, hardware := range []bool{true, false} {
+		for _, a := range list {
+			if (a.Kind != gpu.Software) == hardware {
+				selectors = append(selectors, strconv.Itoa(a.Index))
+			}
+		}
+		if selectors != nil {
+			break
+		}
+	}
+	return selectors
+}
+
+// device is an adapter as the engine uses it.
+type device struct {
+	*gpu.Device
+	catalog *catalog
+	kernels nn.Family
+	share   int // of how many devices it is one
+}
+
+// openDevice opens an adapter that is one of several.
+func (c *catalog) openDevice(selector string, share int) (engine.Device, error) {
+	d, err := gpu.Open(selector)
+	if err != nil {
+		return nil, err
+	}
+	return &device{d, c, nn.Family(c.flags.Kernels), share}, nil
+}
+
+// Name of the adapter.
+func (d *device) Name() string { return d.Adapter().Name }
+
+// Memory is this device's share of three quarters of what is free: other programs want some.
+func (d *device) Memory() int64 {
+	free, known := d.FreeMemory()
+	if !known {
+		return 0
+	}
+	return max(1, int64(free)/4*3/int64(d.share))
+}
+
+// Load prepares a model by name.
+func (d *device) Load(name string) (engine.Pipeline, error) {
+	m, err := d.catalog.open(name)
+	if err != nil {
+		return nil, kinded(err)
+	}
+	p, err := sd.Load(d.Device, m, sd.LoadOptions{Runtime: nn.Options{Family: d.kernels}})
+	if err != nil {
+		m.Close()
+		return nil, kinded(err)
+	}
+	return engine.Wrap(p, func() { m.Close() }), nil
+}
+
+// Close gives the adapter back.
+func (d *device) Close() { d.Device.Close() }

@@ -1,0 +1,257 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"waggle/gpu"
+	"waggle/internal/job"
+	"waggle/internal/sd"
+)
+
+// restFor is how soon an engine that waits for pictures to be stored looks
+// around again.
+const restFor = 100 * time.Millisecond
+
+// round does one step of each picture whose turn it is. An error ends it: then
+// the next round begins with what is left.
+func (e *Engine) round(ctx context.Context) {
+	members := e.turn()
+	if len(members) == 0 {
+		e.rest(ctx)
+		return
+	}
+	var step []*canvas
+	for _, c := range members {
+		if c.drawing == nil && !e.begin(ctx, c) {
+			return
+		}
+		if c.total == 0 || c.steps < c.total {
+			step = append(step, c)
+		}
+	}
+	if len(step) > 0 && !e.step(ctx, step) {
+		return
+	}
+	for _, c := range members {
+		if c.steps == c.total && !c.parked() && !e.develop(ctx, c) {
+			return
+		}
+	}
+}
+
+// turn are the pictures that step now: a suspect alone; else as many as may
+// share a step, of the highest priority first, and of those begun first.
+func (e *Engine) turn() (members []*canvas) {
+	if c := e.suspected(); c != nil {
+		return []*canvas{c}
+	}
+	ranked := slices.Clone(e.runs)
+	slices.SortStableFunc(ranked, func(a, b *run) int { return a.rank() - b.rank() })
+	for _, r := range ranked {
+		for _, c := range r.undrawn() {
+			if len(members) < e.batch.most && !c.parked() {
+				members = append(members, c)
+			}
+		}
+	}
+	if e.storing() >= openRuns*e.MaxBatch {
+		return nil // the store is slower than the device
+	}
+	return members
+}
+
+// suspected is the first picture that must show that it was not the one at
+// which a step failed, or the process ended; nil if there is none.
+func (e *Engine) suspected() *canvas {
+	for _, r := range e.runs {
+		for _, c := range r.undrawn() {
+			if c.suspect && !c.parked() {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// told is what is known of a drawing after a call.
+type told struct {
+	drawing      Drawing
+	steps, total int
+	guess        sd.Latent
+	checkpoint   *sd.Checkpoint
+}
+
+// begin begins a picture on the device, or goes on with it.
+func (e *Engine) begin(ctx context.Context, c *canvas) bool {
+	request := c.request
+	request.From = c.newest
+	got, err := ask(e.owner, e.stopping, callLimit, func(d *desk) (told, error) {
+		m, err := d.model(c.run.model)
+		if err != nil {
+			return told{}, err
+		}
+		drawing, err := m.Begin(request)
+		if err != nil {
+			return told{}, diagnose(m, request, err)
+		}
+		return told{drawing: drawing, steps: drawing.StepsDone(), total: drawing.Total()}, nil
+	})
+	if errors.Is(err, sd.ErrOtherPicture) {
+		e.Log.Warn("begin the picture anew", "job", c.run.record.ID, "picture", c.index, "because", err)
+		c.newest, c.steps = nil, 0
+		e.saver.remove(c.run.record.ID, c.index)
+		return false
+	}
+	if err != nil {
+		e.rescue(ctx, []*canvas{c}, err)
+		return false
+	}
+	c.drawing, c.steps, c.total = got.drawing, got.steps, got.total
+	return true
+}
+
+// stepped is the owner's answer to a step.
+type stepped struct {
+	told  []told
+	names []string // of the models that are loaded after it
+}
+
+// step does a step of each picture and reports it.
+func (e *Engine) step(ctx context.Context, members []*canvas) bool {
+	drawings := make([]Drawing, len(members))
+	for i, c := range members {
+		drawings[i] = c.drawing
+	}
+	b, request := e.batch, members[0].request
+	kind := work{b.model, b.shape, len(members)}
+	began := time.Now()
+	got, err := ask(e.owner, e.stopping, e.times.limit(kind), func(d *desk) (stepped, error) {
+		return d.step(b, request, drawings)
+	})
+	if err != nil {
+		e.rescue(ctx, members, err)
+		return false
+	}
+	e.times.add(kind, time.Since(began))
+	e.seat.holds(got.names)
+	e.report(ctx, members, got.told)
+	if len(members) == 1 {
+		members[0].suspect = members[0].run.alone
+	}
+	return true
+}
+
+// step is the owner's part.
+func (d *desk) step(b batch, request sd.Request, drawings []Drawing) (stepped, error) {
+	m, err := d.model(b.model)
+	if err != nil {
+		return stepped{}, err
+	}
+	if err := d.makeRoom(m, request, b.shape, len(drawings)); err != nil {
+		return stepped{}, err
+	}
+	if err := m.Step(drawings...); err != nil {
+		if len(drawings) == 1 {
+			err = diagnose(m, request, err)
+		}
+		return stepped{}, err
+	}
+	got := stepped{names: d.names()}
+	for _, drawing := range drawings {
+		c, err := drawing.Checkpoint()
+		if err != nil {
+			return stepped{}, err
+		}
+		got.told = append(got.told, told{steps: drawing.StepsDone(), total: drawing.Total(), guess: drawing.Guess(), checkpoint: c})
+	}
+	return got, nil
+}
+
+// report tells of a step of each picture: first a preview, then the event that
+// sends readers to look for it. Steps count over all pictures of a job; the
+// preview is of the first one that is not drawn. A checkpoint counts when its
+// step has been told.
+func (e *Engine) report(ctx context.Context, members []*canvas, all []told) {
+	leads := map[*run]job.Latent{}
+	for i, c := range members {
+		t := all[i]
+		if _, ok := leads[c.run]; !ok {
+			leads[c.run] = job.NewLatent(t.guess.Channels, t.guess.Height, t.guess.Width, t.guess.Data)
+		}
+		c.steps, c.total = t.steps, t.total
+		step, total := c.run.stepped(t.total), len(c.run.canvases)*t.total
+		event := job.StepEvent(step, total)
+		if last := i+1 == len(members) || members[i+1].run != c.run; last || event.Type == job.PreviewEvent {
+			e.show(ctx, c.run.record.ID, job.Preview{Step: step, Total: total, Latent: leads[c.run]})
+		}
+		e.publish(ctx, c.run.record.ID, event)
+		c.newest = t.checkpoint
+		if time.Since(c.saved) >= e.CheckpointEvery {
+			c.saved = time.Now()
+			e.saver.save(c.run.record.ID, c.index, c.newest)
+		}
+	}
+}
+
+func (e *Engine) show(ctx context.Context, id job.ID, p job.Preview) {
+	if err := e.Events.ShowPreview(ctx, id, p); err != nil {
+		e.Log.Warn("show a preview", "job", id, "error", err)
+	}
+}
+
+// rescue sees to a failed call for these pictures, so that the next round can
+// go on: false where that is not for them.
+//
+// Whose fault it was is known only if the picture was alone. Of several each
+// must pass a step alone. A failure of the device ends a job the third time
+// only, since the device may be at fault; any other is its own.
+func (e *Engine) rescue(ctx context.Context, members []*canvas, err error) bool {
+	if errors.Is(err, errStopping) {
+		return false
+	}
+	alone := len(members) == 1
+	for _, c := range members {
+		c.drawing, c.suspect = nil, true
+	}
+	switch memory := errors.Is(err, gpu.ErrOutOfMemory); {
+	case broken(err):
+		if alone {
+			e.failure(ctx, members[0].run, err)
+		}
+		return e.replace(ctx, err) && slices.Contains(e.runs, members[0].run)
+	case memory && e.evictOthers(ctx):
+		for _, c := range members {
+			c.suspect = c.run.alone
+		}
+		return true
+	case !alone:
+		e.Log.Warn("a step of several pictures failed: each goes on alone", "pictures", len(members), "error", err)
+		if memory {
+			e.batch.most = max(1, len(members)/2)
+		}
+		return true
+	}
+	e.fail(ctx, members[0].run, err)
+	return false
+}
+
+// evictOthers closes all models but the one in use; false if there was no other.
+func (e *Engine) evictOthers(ctx context.Context) bool {
+	names, err := ask(e.owner, e.stopping, callLimit, func(d *desk) ([]string, error) {
+		before := d.names()
+		d.keep(1)
+		return before, nil
+	})
+	if broken(err) {
+		return e.replace(ctx, err)
+	}
+	if err != nil || len(names) < 2 {
+		return false
+	}
+	e.Log.Warn("out of GPU memory: other models are given back", "models", names[:len(names)-1])
+	e.seat.holds(names[len(names)-1:])
+	return true
+}
