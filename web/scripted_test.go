@@ -148,6 +148,24 @@ func (s *scripted) start(request job.Request) {
 	go s.run(j, time.Now())
 }
 
+// park keeps a job that stays in a state, after so many steps.
+func (s *scripted) park(id, prompt string, state job.State, step int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	request := job.NewRequest(job.Generation, "tiny-shapes", prompt)
+	request.ID, request.Width, request.Height = job.ID(id), 128, 128
+	j := &scriptedJob{record: job.Record{ID: request.ID, State: state, Request: request, Created: time.Now()}}
+	if state == job.Queued {
+		j.record.Place = id
+	}
+	s.jobs[request.ID] = j
+	s.order = append(s.order, request.ID)
+	for n := 1; n <= step; n++ {
+		s.tell(j, job.StepEvent(n, request.Steps))
+	}
+	s.tell(j, job.StateEvent(state))
+}
+
 // run is the script: steps with previews, then the picture.
 func (s *scripted) run(j *scriptedJob, began time.Time) {
 	total := j.record.Request.Steps

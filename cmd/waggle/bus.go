@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,6 +15,9 @@ import (
 	"waggle/internal/job"
 )
 
+// replicasLimit is what JetStream allows.
+const replicasLimit = 5
+
 // busFlags say where jobs, events and pictures are kept.
 type busFlags struct {
 	Data string `type:"path" env:"WAGGLE_DATA" help:"Folder for jobs and pictures (default: one of the user's own, another for each --worker-id)."`
@@ -24,25 +28,39 @@ type busFlags struct {
 	CA          string   `name:"nats-ca" type:"path" help:"File with the certificates that the cluster's must come from."`
 	Cert        string   `name:"nats-cert" type:"path" help:"File with our own certificate for the cluster."`
 	Key         string   `name:"nats-key" type:"path" help:"File with its key."`
+	Replicas    int      `name:"nats-replicas" default:"0" help:"On how many of the cluster's servers all is kept; 0: three, where there are as many."`
 }
 
 // open starts the server in this process, or connects to the cluster.
-func (f *busFlags) open(log *slog.Logger) (*bus.Bus, error) {
+func (f *busFlags) open(ctx context.Context, log *slog.Logger) (*bus.Bus, error) {
 	if (f.Cert == "") != (f.Key == "") {
 		return nil, errors.New("--nats-cert and --nats-key go together")
 	}
-	b, err := bus.Open(bus.Options{
+	if f.Replicas < 0 || f.Replicas > replicasLimit {
+		return nil, fmt.Errorf("--nats-replicas %d: want 1, 3 or 5, or 0 to leave it to us", f.Replicas)
+	}
+	b, err := bus.OpenContext(ctx, bus.Options{
 		Dir: f.Data, SyncAlways: f.Sync == "always",
-		URLs: f.NATS, Credentials: f.Credentials, CA: f.CA, Cert: f.Cert, Key: f.Key,
+		URLs: f.NATS, Credentials: f.Credentials, CA: f.CA, Cert: f.Cert, Key: f.Key, Replicas: f.Replicas,
 		Name: "waggle", Log: log,
 	})
-	if errors.Is(err, bus.ErrInUse) {
-		return nil, fmt.Errorf("%w: stop that one, or give this one another folder with --data", err)
+	return b, advised(err)
+}
+
+// advised adds to an error of the bus what can be done about it.
+func advised(err error) error {
+	for cause, advice := range map[error]string{
+		bus.ErrInUse:     "stop that one, or give this one another folder with --data",
+		bus.ErrFull:      "make room, or name a folder on another disk with --data",
+		bus.ErrNoAnswer:  "start the servers, or name others with --nats",
+		bus.ErrRefused:   "see --nats-creds, --nats-cert and --nats-key, or give user and password in --nats",
+		bus.ErrUntrusted: "name the file with the certificates to trust with --nats-ca",
+	} {
+		if errors.Is(err, cause) {
+			return fmt.Errorf("%w: %s", err, advice)
+		}
 	}
-	if errors.Is(err, bus.ErrFull) {
-		return nil, fmt.Errorf("%w: make room, or name a folder on another disk with --data", err)
-	}
-	return b, err
+	return err
 }
 
 // folder settles on a data folder, where one is needed. A worker that has a name has one of its own, as several may be

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"net/http"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -52,5 +55,46 @@ func TestChaosTwoServers(t *testing.T) {
 	c.settle(s, time.Minute, jobs...)
 	if log := s.log.String(); strings.Contains(log, "ERROR") {
 		c.Errorf("the first server complains:\n%s", clipped(log))
+	}
+}
+
+// TestChaosFreeze stops the process for longer than a lease lasts without renewal, as a machine that sleeps does: nothing is
+// lost, nothing is begun again, and whoever was connected stays so.
+func TestChaosFreeze(t *testing.T) {
+	c := newChaos(t)
+	s := c.serveOn(c.TempDir())
+	jobs := c.mixedJobs("freeze", 6)
+	watching := &watch{chaos: c, where: func() *server { return s }, stop: make(chan bool), heard: make([][]placedEvent, len(jobs))}
+	var watchers sync.WaitGroup
+	for i := range jobs {
+		jobs[i].recipe["steps"] = 40
+		c.submit(func() *server { return s }, &jobs[i])
+		watchers.Go(func() { watching.follow(i, jobs[i]) })
+	}
+	for range c.either(2, 1) {
+		time.Sleep(c.between(500*time.Millisecond, 2*time.Second))
+		c.fault("frozen: %d jobs were running, %d waiting", len(s.list("running")), len(s.list("queued")))
+		c.signal(s, syscall.SIGSTOP)
+		time.Sleep(time.Duration(c.either(40, 3)) * time.Second)
+		c.signal(s, syscall.SIGCONT)
+		if a := s.ask(http.MethodGet, "/ready", nil); a.status != http.StatusOK {
+			c.Errorf("GET /ready after it: %d %s", a.status, a.body)
+		}
+	}
+	c.settle(s, 3*time.Minute, jobs...)
+	close(watching.stop)
+	watchers.Wait()
+	watching.compare(s, jobs)
+	for _, j := range jobs {
+		if r := s.trace(j).record; r.Attempt != 1 {
+			c.find(doubled, "job %s was begun %d times", j.id, r.Attempt)
+		}
+	}
+}
+
+func (c *chaos) signal(s *server, sig syscall.Signal) {
+	c.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		c.Fatal(err)
 	}
 }

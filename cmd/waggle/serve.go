@@ -95,7 +95,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
 		Tokenize: w.catalog.tokenize, Webhook: w.webhooks.Check,
-		Keys: keys, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
+		Reachable: w.bus.Connected, Keys: keys, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
 }
@@ -121,7 +121,7 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 	if err := c.folder(c.WorkerID); err != nil {
 		return err
 	}
-	if w.bus, err = c.busFlags.open(log); err != nil {
+	if w.bus, err = c.busFlags.open(ctx, log); err != nil {
 		return err
 	}
 	js, replicas := w.bus.JetStream, w.bus.Replicas

@@ -37,6 +37,8 @@ func (s *Server) problemOf(err error) problem {
 		return problem{http.StatusServiceUnavailable, "Failed to add request to queue: the queue is full"}
 	case errors.Is(err, queue.ErrNoRoom):
 		return problem{http.StatusServiceUnavailable, "Failed to add request to queue: the server's disk is full"}
+	case errors.Is(err, queue.ErrUnavailable):
+		return s.unreachable(err)
 	case errors.Is(err, queue.ErrClosed):
 		return problem{http.StatusServiceUnavailable, "Failed to queue request: the server is stopping"}
 	case errors.Is(err, queue.ErrConflict):
@@ -48,8 +50,17 @@ func (s *Server) problemOf(err error) problem {
 	case errors.Is(err, store.ErrNotFound):
 		return problem{http.StatusNotFound, "Picture not found"}
 	}
+	if s.Reachable != nil && s.Reachable() != nil {
+		return s.unreachable(err)
+	}
 	s.Log.Error("request failed", "error", err)
 	return problem{http.StatusInternalServerError, "internal error"}
+}
+
+// unreachable is the answer while the servers that keep jobs are away.
+func (s *Server) unreachable(err error) problem {
+	s.Log.Warn("a request could not be served: the servers that keep the jobs do not answer", "error", err)
+	return problem{http.StatusServiceUnavailable, "The servers that keep the jobs cannot be reached; try again"}
 }
 
 // fail answers with a problem as plain text.

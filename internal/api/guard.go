@@ -104,5 +104,5 @@ func preflight(r *http.Request) bool {
 // page, which has no data of its own and asks for all of it.
 func (s *Server) public(r *http.Request) bool {
 	p := r.URL.Path
-	return p == "/" || p == "/health" || p == "/ready" || strings.HasPrefix(p, "/static/")
+	return p == "/" || p == "/favicon.ico" || p == "/health" || p == "/ready" || strings.HasPrefix(p, "/static/")
 }

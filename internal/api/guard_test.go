@@ -76,7 +76,7 @@ func TestToken(t *testing.T) {
 	}](t, a.body); got.Error.Code != "unauthorized" || got.Error.Message == "" {
 		t.Errorf("401 says %s", a.body)
 	}
-	for _, public := range []string{"/", "/health", "/ready", "/static/x"} {
+	for _, public := range []string{"/", "/favicon.ico", "/health", "/ready", "/static/x"} {
 		if a := h.get(public); a.StatusCode == 401 {
 			t.Errorf("%s wants a token", public)
 		}

@@ -39,11 +39,16 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
+	reason := node.Reason
+	if s.Reachable != nil {
+		if err := s.Reachable(); err != nil {
+			node.Status, reason = job.Starting, err.Error()
+		}
+	}
 	if node.Status.Available() {
 		writeJSON(w, http.StatusOK, map[string]any{"ready": true, "timestamp": timestamp()})
 		return
 	}
-	reason := node.Reason
 	if reason == "" {
 		reason = "model loading"
 	}

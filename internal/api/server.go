@@ -45,6 +45,9 @@ type Config struct {
 	Tokenize func(model, text string) (Tokens, error)
 	// Webhook says whether a job's end will be told to where it asks; nil: to nowhere.
 	Webhook func(job.Webhook) error
+	// Reachable says why the servers that keep jobs cannot be reached now; nil
+	// where they always can.
+	Reachable func() error
 	// Page serves / and /static/; nil serves one line of text.
 	Page http.Handler
 
@@ -67,6 +70,7 @@ type Server struct {
 	handler  http.Handler
 	keys     keyring
 	previews previewCache
+	wires    wireCache
 
 	stop    chan struct{} // closed by Close: streams and sockets end
 	once    sync.Once
@@ -135,6 +139,7 @@ func (s *Server) routes() *http.ServeMux {
 	m.HandleFunc("GET /ready", s.getReady)
 	m.HandleFunc("GET /info", s.getInfo)
 	m.HandleFunc("GET /{$}", s.page)
+	m.HandleFunc("GET /favicon.ico", s.page) // what browsers ask for beside a picture
 	m.Handle("GET /static/", s.Page)
 	return m
 }

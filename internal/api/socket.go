@@ -3,8 +3,9 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,18 +22,8 @@ const (
 	pongTimeout        = 60 * time.Second
 	socketWriteTimeout = 10 * time.Second
 	subscriptionsLimit = 256
-	refLimitBytes      = 256
+	chunkBytes         = 64 << 10 // of a message, which must be taken within a write timeout
 )
-
-// command is a text message of a client.
-type command struct {
-	Type    string          `json:"type"`
-	Ref     json.RawMessage `json:"ref"`
-	Job     job.ID          `json:"job"`
-	Before  job.ID          `json:"before"` // of front
-	After   uint64          `json:"after"`
-	Preview string          `json:"preview"`
-}
 
 // reply is a text message of the server.
 type reply struct {
@@ -51,13 +42,14 @@ type reply struct {
 // socket is one WebSocket: many jobs on one connection. One goroutine reads
 // commands, one writes; each subscription has its own, which fetch events no
 // faster than the client takes them. Nothing is buffered but the newest
-// preview of each job.
+// preview of each job. A client that takes nothing for a write timeout is let
+// go; so is one that answers no ping.
 type socket struct {
 	server *Server
 	client string
 	conn   *websocket.Conn
-	text   chan []byte
-	frames frameBox
+	text   chan [][]byte // a message, in parts
+	frames *frameBox
 	work   sync.WaitGroup // the subscriptions
 
 	mu   sync.Mutex
@@ -81,7 +73,7 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Upgrade has answered
 	}
-	k := &socket{server: s, client: s.clientOf(r), conn: conn, text: make(chan []byte), frames: newFrameBox(), subs: map[job.ID]*subscription{}}
+	k := &socket{server: s, client: s.clientOf(r), conn: conn, text: make(chan [][]byte), frames: newFrameBox(), subs: map[job.ID]*subscription{}}
 	k.run()
 }
 
@@ -150,13 +142,11 @@ func (k *socket) write(ctx context.Context) {
 		var err error
 		select {
 		case text := <-k.text:
-			err = k.send(websocket.TextMessage, text)
+			err = k.send(websocket.TextMessage, text...)
 		case <-k.frames.ready:
-			if frame := k.frames.take(); frame != nil {
-				err = k.send(websocket.BinaryMessage, frame)
-			}
+			err = k.sendPreview(ctx)
 		case <-ping.C:
-			err = k.send(websocket.PingMessage, nil)
+			err = k.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(socketWriteTimeout))
 		case <-ctx.Done():
 			k.goodbye()
 			return
@@ -167,11 +157,38 @@ func (k *socket) write(ctx context.Context) {
 	}
 }
 
-func (k *socket) send(kind int, data []byte) error {
-	if err := k.conn.SetWriteDeadline(time.Now().Add(socketWriteTimeout)); err != nil {
+// send writes one message of several parts.
+func (k *socket) send(kind int, parts ...[]byte) error {
+	w, err := k.conn.NextWriter(kind)
+	if err != nil {
 		return err
 	}
-	return k.conn.WriteMessage(kind, data)
+	for _, part := range parts {
+		for chunk := range slices.Chunk(part, chunkBytes) {
+			if err := k.conn.SetWriteDeadline(time.Now().Add(socketWriteTimeout)); err != nil {
+				return err
+			}
+			if _, err := w.Write(chunk); err != nil {
+				return err
+			}
+		}
+	}
+	return w.Close()
+}
+
+// sendPreview sends the preview that has waited longest. One that cannot be
+// drawn is left out.
+func (k *socket) sendPreview(ctx context.Context) error {
+	sub, p, ok := k.frames.take()
+	if !ok {
+		return nil
+	}
+	frame, err := sub.frame(ctx, p)
+	if err != nil {
+		k.server.Log.Debug("preview left out", "job", sub.id, "step", p.Step, "error", err)
+		return nil
+	}
+	return k.send(websocket.BinaryMessage, frame)
 }
 
 // goodbye tells the client why the connection ends.
@@ -191,113 +208,17 @@ func (k *socket) say(ctx context.Context, r reply) {
 		k.server.Log.Error("encode message", "error", err)
 		return
 	}
+	k.hand(ctx, text)
+}
+
+// sayEvent hands an event to the writer, whose bytes other readers share.
+func (k *socket) sayEvent(ctx context.Context, id job.ID, w wired) {
+	k.hand(ctx, fmt.Appendf(nil, `{"type":"event","job":%q,"id":%d,"event":`, id, w.Number), w.data, []byte("}"))
+}
+
+func (k *socket) hand(ctx context.Context, parts ...[]byte) {
 	select {
-	case k.text <- text:
+	case k.text <- parts:
 	case <-ctx.Done():
-	}
-}
-
-// obey carries out one command.
-func (k *socket) obey(ctx context.Context, message []byte) {
-	var c command
-	if err := json.Unmarshal(message, &c); err != nil {
-		k.refuse(ctx, nil, job.Errorf(job.InvalidInput, "Failed to parse the message as JSON: %w", err))
-		return
-	}
-	if len(c.Ref) > refLimitBytes {
-		c.Ref = nil
-	}
-	var err error
-	switch answer := (reply{Type: "ok", Ref: c.Ref, Job: c.Job}); c.Type {
-	case "ping":
-		k.say(ctx, reply{Type: "pong", Ref: c.Ref})
-	case "subscribe":
-		err = k.subscribe(ctx, c, answer)
-	case "unsubscribe":
-		k.unsubscribe(c.Job)
-		k.say(ctx, answer)
-	case "submit":
-		err = k.submit(ctx, message, answer)
-	case "cancel":
-		if err = k.server.cancel(ctx, c.Job); err == nil {
-			k.say(ctx, answer)
-		}
-	case "pause", "resume", "front":
-		var r job.Record
-		if r, err = k.server.change(ctx, c.Type, c.Job, c.Before); err == nil {
-			answer.State = r.State
-			k.say(ctx, answer)
-		}
-	default:
-		err = job.Errorf(job.InvalidInput, "unknown type of message %.40q", c.Type)
-	}
-	if err != nil {
-		k.refuse(ctx, c.Ref, err)
-	}
-}
-
-func (k *socket) refuse(ctx context.Context, ref json.RawMessage, err error) {
-	p := k.server.problemOf(err)
-	k.say(ctx, reply{Type: "error", Ref: ref, Message: strings.TrimSpace(p.message), Status: p.status})
-}
-
-func (k *socket) submit(ctx context.Context, message []byte, answer reply) error {
-	record, err := k.server.submit(ctx, message, "", k.client)
-	if err != nil {
-		return err
-	}
-	answer.Job, answer.State, answer.SSEURL = record.ID, record.State, streamURL(record.ID)
-	k.say(ctx, answer)
-	return nil
-}
-
-// frameBox holds the newest preview of each job that the client has not taken.
-type frameBox struct {
-	ready chan struct{} // has a token while there are frames
-	state *frameState
-}
-
-type frameState struct {
-	mu     sync.Mutex
-	frames map[job.ID][]byte
-	order  []job.ID // whose frame waits, the longest first
-}
-
-func newFrameBox() frameBox {
-	return frameBox{make(chan struct{}, 1), &frameState{frames: map[job.ID][]byte{}}}
-}
-
-// put replaces a job's frame.
-func (b frameBox) put(id job.ID, frame []byte) {
-	b.state.mu.Lock()
-	defer b.state.mu.Unlock()
-	if _, waits := b.state.frames[id]; !waits {
-		b.state.order = append(b.state.order, id)
-	}
-	b.state.frames[id] = frame
-	b.signal()
-}
-
-// take removes the frame that has waited longest; nil if there is none.
-func (b frameBox) take() []byte {
-	b.state.mu.Lock()
-	defer b.state.mu.Unlock()
-	if len(b.state.order) == 0 {
-		return nil
-	}
-	id := b.state.order[0]
-	b.state.order = b.state.order[1:]
-	frame := b.state.frames[id]
-	delete(b.state.frames, id)
-	if len(b.state.order) > 0 {
-		b.signal()
-	}
-	return frame
-}
-
-func (b frameBox) signal() {
-	select {
-	case b.ready <- struct{}{}:
-	default:
 	}
 }

@@ -2,11 +2,11 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,7 +40,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	err = s.relay(ctx, out, reader, record.ID)
+	err = s.relay(ctx, out, reader, record)
 	left := err != nil && !s.closing()
 	if left && r.URL.Query().Get("cancel_on_disconnect") == "1" {
 		if err := s.cancel(context.WithoutCancel(r.Context()), record.ID); err != nil {
@@ -51,7 +51,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 
 // relay writes events until the last one; an error means that the reader of
 // the stream or the server has gone before it.
-func (s *Server) relay(ctx context.Context, out *eventWriter, reader events.Reader, id job.ID) error {
+func (s *Server) relay(ctx context.Context, out *eventWriter, reader events.Reader, r job.Record) error {
 	for {
 		e, err := s.nextOrSilence(ctx, reader)
 		switch {
@@ -59,19 +59,19 @@ func (s *Server) relay(ctx context.Context, out *eventWriter, reader events.Read
 			if err := out.comment(); err != nil {
 				return err
 			}
-			s.checkEnd(ctx, id)
+			s.checkEnd(ctx, r.ID)
 			continue
 		case errors.Is(err, events.ErrEnd): // asked for what lies behind the last event
-			return out.marker(s.endOf(ctx, id))
+			return out.marker(s.endOf(ctx, r.ID))
 		case err != nil:
 			return err
 		}
-		e = s.withPicture(ctx, id, e)
-		if err := out.event(e); err != nil {
+		w := s.wire(ctx, r, e)
+		if err := out.event(w); err != nil {
 			return err
 		}
-		if e.Final() {
-			return out.marker(e)
+		if w.Final() {
+			return out.marker(w.Event)
 		}
 	}
 }
@@ -102,8 +102,8 @@ func (s *Server) endOf(ctx context.Context, id job.ID) job.Event {
 	return e
 }
 
-// eventWriter writes server-sent events. Each write has a time limit, so that
-// a reader that has stopped reading is let go.
+// eventWriter writes server-sent events. A reader that takes nothing for the
+// time of a write is let go.
 type eventWriter struct {
 	w       io.Writer
 	control *http.ResponseController
@@ -117,28 +117,34 @@ func newEventWriter(w http.ResponseWriter) *eventWriter {
 	h.Set("X-Accel-Buffering", "no") // asks proxies not to hold events back
 	w.WriteHeader(http.StatusOK)
 	e := &eventWriter{w, http.NewResponseController(w)}
-	_ = e.control.Flush()
+	_ = e.write() // whoever has gone is noticed at the first event
 	return e
 }
 
-func (o *eventWriter) event(e job.Event) error {
-	data, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	return o.write("event: %s\nid: %d\ndata: %s\n\n", e.Type, e.Number, data)
+func (o *eventWriter) event(w wired) error {
+	return o.write(fmt.Appendf(nil, "event: %s\nid: %d\ndata: ", w.Type, w.Number), w.data, []byte("\n\n"))
 }
 
 func (o *eventWriter) marker(last job.Event) error {
-	return o.write("data: %s\n\n", job.EndMarker(last))
+	return o.write([]byte("data: " + job.EndMarker(last) + "\n\n"))
 }
 
-func (o *eventWriter) comment() error { return o.write(":\n\n") }
+func (o *eventWriter) comment() error { return o.write([]byte(":\n\n")) }
 
-func (o *eventWriter) write(format string, args ...any) error {
-	_ = o.control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := fmt.Fprintf(o.w, format, args...); err != nil {
-		return err
+// write sends parts, and the headers before the first.
+func (o *eventWriter) write(parts ...[]byte) error {
+	for _, part := range parts {
+		for chunk := range slices.Chunk(part, chunkBytes) {
+			o.within(writeTimeout)
+			if _, err := o.w.Write(chunk); err != nil {
+				return err
+			}
+		}
 	}
+	o.within(writeTimeout)
 	return o.control.Flush()
+}
+
+func (o *eventWriter) within(limit time.Duration) {
+	_ = o.control.SetWriteDeadline(time.Now().Add(limit)) // not every test writer has one
 }

@@ -17,6 +17,7 @@ const everyJob job.ID = "*"
 type subscription struct {
 	socket  *socket
 	id      job.ID
+	record  job.Record // as it was when the subscription began; empty for all jobs
 	cancel  context.CancelFunc
 	preview string // "latent", "png" or "none"
 }
@@ -30,14 +31,16 @@ func (k *socket) subscribe(ctx context.Context, c command, answer reply) error {
 	if c.Preview != "latent" && c.Preview != "png" && c.Preview != "none" {
 		return job.Errorf(job.InvalidInput, "preview must be one of latent, png, none, got %.40q", c.Preview)
 	}
+	var record job.Record
 	if c.Job != everyJob {
-		if _, err := k.server.Queue.Get(ctx, c.Job); err != nil {
+		var err error
+		if record, err = k.server.Queue.Get(ctx, c.Job); err != nil {
 			return err
 		}
 	}
 	k.unsubscribe(c.Job)
 	ctx, cancel := context.WithCancel(ctx)
-	sub := &subscription{socket: k, id: c.Job, cancel: cancel, preview: c.Preview}
+	sub := &subscription{socket: k, id: c.Job, record: record, cancel: cancel, preview: c.Preview}
 	if !k.add(sub) {
 		cancel()
 		return job.Errorf(job.InvalidInput, "more than %d subscriptions on one connection", subscriptionsLimit)
@@ -65,6 +68,7 @@ func (k *socket) add(sub *subscription) bool {
 // drop ends a subscription and forgets it, unless another has its place.
 func (k *socket) drop(sub *subscription) {
 	sub.cancel()
+	k.frames.drop(sub)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.subs[sub.id] == sub {
@@ -129,8 +133,7 @@ func (sub *subscription) events(ctx context.Context, after uint64) (*job.Event, 
 		case e.Final():
 			return &e, nil
 		default:
-			// A preview's picture comes in a binary message.
-			sub.socket.say(ctx, reply{Type: "event", Job: sub.id, ID: e.Number, Event: &e})
+			sub.socket.sayEvent(ctx, sub.id, wiredForm(e)) // a preview's picture comes in a binary message
 		}
 	}
 }
@@ -144,8 +147,7 @@ func (sub *subscription) end(ctx context.Context, last *job.Event) error {
 	}
 	k.say(ctx, sub.state(ctx, record))
 	if last != nil {
-		e := k.server.withPicture(ctx, sub.id, *last)
-		k.say(ctx, reply{Type: "event", Job: sub.id, ID: e.Number, Event: &e})
+		k.sayEvent(ctx, sub.id, k.server.wire(ctx, sub.record, *last))
 	}
 	return nil
 }
@@ -187,11 +189,7 @@ func (sub *subscription) previews(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		frame, err := sub.frame(ctx, p)
-		if err != nil {
-			return err
-		}
-		sub.socket.frames.put(sub.id, frame)
+		sub.socket.frames.put(sub, p)
 	}
 }
 

@@ -8,13 +8,12 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -30,11 +29,8 @@ var (
 	ErrFull = errors.New("the disk of the data folder is full")
 )
 
-const (
-	reconnectWait   = 250 * time.Millisecond
-	answerTimeout   = 5 * time.Second // for JetStream to answer
-	clusterReplicas = 3
-)
+// answerTimeout is how long JetStream may take to answer.
+const answerTimeout = 5 * time.Second
 
 // Options say where the bus is. Dir is needed for a server inside the process,
 // URLs for one elsewhere.
@@ -46,6 +42,9 @@ type Options struct {
 	Credentials string   // file with the user's JWT and key
 	CA          string   // file with certificates to trust; empty: the system's
 	Cert, Key   string   // files that prove to the cluster who we are
+	Replicas    int      // on how many servers all is kept; 0: three, where there are as many
+	// Patience is how long Open waits for a cluster that does not answer; 0: 30 s.
+	Patience time.Duration
 
 	Name string       // shown in the cluster's list of connections
 	Log  *slog.Logger // default: none
@@ -58,99 +57,32 @@ type Bus struct {
 	Replicas int
 
 	conn   *nats.Conn
+	lost   lost
 	inside *inside // nil for a cluster
 	lock   *flock.Flock
 }
 
-// Open connects. ErrInUse, wrapped, if the data folder is taken.
-func Open(o Options) (*Bus, error) {
+// Open connects with all the time it may take.
+func Open(o Options) (*Bus, error) { return OpenContext(context.Background(), o) }
+
+// OpenContext connects. ErrInUse, wrapped, if the data folder is taken; of a
+// cluster ErrNoAnswer, ErrRefused or ErrUntrusted.
+func OpenContext(ctx context.Context, o Options) (*Bus, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Bus{}
 	var err error
 	if len(o.URLs) > 0 {
-		err = b.join(o)
+		err = b.join(ctx, o)
 	} else {
 		err = b.embed(o)
-	}
-	if err == nil {
-		b.JetStream, err = jetstream.New(b.conn, jetstream.WithDefaultTimeout(answerTimeout))
 	}
 	if err != nil {
 		b.Close()
 		return nil, err
 	}
 	return b, nil
-}
-
-// join connects to a cluster.
-func (b *Bus) join(o Options) error {
-	options := append(o.client(), nats.RetryOnFailedConnect(false))
-	if o.Credentials != "" {
-		options = append(options, nats.UserCredentials(o.Credentials))
-	}
-	if o.CA != "" {
-		options = append(options, nats.RootCAs(o.CA))
-	}
-	if o.Cert != "" {
-		options = append(options, nats.ClientCert(o.Cert, o.Key))
-	}
-	var err error
-	if b.conn, err = dial(o.URLs, options); err != nil {
-		return fmt.Errorf("connect to NATS at %s: %w", redacted(o.URLs), err)
-	}
-	b.Replicas = 1
-	if len(b.conn.Servers()) >= clusterReplicas {
-		b.Replicas = clusterReplicas
-	}
-	return nil
-}
-
-// redacted names servers without the passwords that may be in their addresses.
-func redacted(urls []string) string {
-	var names []string
-	for _, text := range urls {
-		u, err := url.Parse(text)
-		if err != nil {
-			names = append(names, "an address that cannot be read")
-			continue
-		}
-		names = append(names, u.Redacted())
-	}
-	return strings.Join(names, ", ")
-}
-
-func dial(urls []string, options []nats.Option) (*nats.Conn, error) {
-	o := nats.GetDefaultOptions()
-	o.Servers = urls
-	for _, set := range options {
-		if err := set(&o); err != nil {
-			return nil, err
-		}
-	}
-	return o.Connect()
-}
-
-// client are the options of both kinds of connection: it comes back for ever,
-// and holds what is sent meanwhile.
-func (o Options) client() []nats.Option {
-	return []nats.Option{
-		nats.Name(o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				o.Log.Warn("connection to NATS lost", "error", err)
-			}
-		}),
-		nats.ReconnectHandler(func(c *nats.Conn) { o.Log.Info("connected to NATS again", "server", c.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
-			subject := ""
-			if s != nil {
-				subject = s.Subject
-			}
-			o.Log.Warn("NATS", "error", err, "subject", subject)
-		}),
-	}
 }
 
 // embed starts the server in this process and connects to it.
@@ -162,10 +94,11 @@ func (b *Bus) embed(o Options) (err error) {
 		return err
 	}
 	b.Replicas = 1
-	if b.conn, err = nats.Connect("", append(o.client(), nats.InProcessServer(b.inside))...); err != nil {
+	if b.conn, err = nats.Connect("", append(b.client(o), nats.InProcessServer(b.inside))...); err != nil {
 		return fmt.Errorf("connect to the queue in this process: %w", err)
 	}
-	return nil
+	b.JetStream, err = jetstream.New(b.conn, jetstream.WithDefaultTimeout(answerTimeout))
+	return err
 }
 
 // take locks the data folder; the system lets go of it when the process ends,

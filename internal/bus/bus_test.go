@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ func TestNoFolder(t *testing.T) {
 		"password":  {URLs: []string{"nats://user:secret@127.0.0.1:1"}},
 		"bad creds": {URLs: []string{"nats://127.0.0.1:1"}, Credentials: file},
 	} {
+		o.Patience = time.Millisecond
 		b, err := Open(o)
 		if err == nil {
 			b.Close()
@@ -70,6 +72,33 @@ func TestNoFolder(t *testing.T) {
 		t.Logf("%s: %v", name, err)
 		if err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: a password is shown: %v", name, err)
+		}
+	}
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come", what)
 		}
 	}
 }

@@ -56,9 +56,11 @@ func start(o Options) (*inside, error) {
 // begin starts a server on the data folder.
 func (in *inside) begin() error {
 	o := in.options
+	store := filepath.Join(o.Dir, "jetstream")
+	before := blocks(store)
 	s, err := server.NewServer(&server.Options{
 		ServerName: "waggle", DontListen: true, NoSigs: true,
-		JetStream: true, StoreDir: filepath.Join(o.Dir, "jetstream"), SyncAlways: o.SyncAlways,
+		JetStream: true, StoreDir: store, SyncAlways: o.SyncAlways,
 		JetStreamMaxStore: storeLimitBytes, MaxPayload: messageLimitBytes, DisableJetStreamBanner: true,
 	})
 	if err != nil {
@@ -70,6 +72,7 @@ func (in *inside) begin() error {
 		end(s)
 		return fmt.Errorf("the queue in %s did not start: %s", o.Dir, in.report.reason())
 	}
+	in.tellLost(before)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.server = s

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"waggle/internal/bus"
 	"waggle/internal/job"
 )
 
@@ -27,9 +28,13 @@ const (
 	recentKept = 16
 	// previewFor is how long the last preview of an ended job is kept.
 	previewFor = 10 * time.Minute
+	// publishPatience is how long an event is tried to be written while the
+	// servers do not answer.
+	publishPatience = 30 * time.Second
 	// conflictsLimit bounds how often an event is numbered anew because
 	// another process wrote one of the same job.
 	conflictsLimit = 8
+	conflictPause  = 2 * time.Millisecond // the first; it doubles, as a leader that was just replaced may answer
 )
 
 // Options bound what a JetStream keeps. Zero values mean the defaults.
@@ -40,6 +45,8 @@ type Options struct {
 	// this one: previews need not be told.
 	Alone bool
 	Log   *slog.Logger // default: none
+
+	compare time.Duration // how often what was heard is compared with what is kept; default 10 s
 }
 
 // JetStream is a Log on NATS JetStream: one stream with a subject for each
@@ -54,7 +61,7 @@ type JetStream struct {
 	options Options
 	js      jetstream.JetStream
 	stream  jetstream.Stream
-	tail    jetstream.ConsumeContext
+	tail    jetstream.ConsumeContext // belongs to listen, watchOver and the end of Close
 	shown   *nats.Subscription
 
 	stop chan struct{} // closed by Close
@@ -101,6 +108,9 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, e
 	if o.Expiry == 0 {
 		o.Expiry = 24 * time.Hour
 	}
+	if o.compare == 0 {
+		o.compare = 10 * time.Second
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -122,13 +132,10 @@ func (l *JetStream) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c, err := l.js.OrderedConsumer(ctx, streamName, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy})
-	if err != nil {
+	if err := l.listen(ctx); err != nil {
 		return err
 	}
-	if l.tail, err = c.Consume(l.hear); err != nil {
-		return err
-	}
+	l.work.Go(l.watchOver)
 	if l.options.Alone {
 		return nil
 	}
@@ -142,15 +149,12 @@ func (l *JetStream) Close() error {
 		l.mu.Lock()
 		close(l.stop)
 		l.mu.Unlock()
-		if l.tail != nil {
-			l.tail.Stop()
-			<-l.tail.Closed()
-		}
 		if l.shown != nil {
 			_ = l.shown.Unsubscribe() // the connection may be closed already
 		}
 	})
 	l.work.Wait()
+	l.unlisten()
 	return nil
 }
 
@@ -285,13 +289,17 @@ func (l *JetStream) failure(what string, id job.ID, err error) error {
 	return fmt.Errorf("%s %s: %w", what, id, err)
 }
 
-// Publish implements Log.
+// Publish implements Log. It waits a while for servers that do not answer.
 func (l *JetStream) Publish(ctx context.Context, id job.ID, e job.Event) error {
+	return bus.Patiently(ctx, l.stop, publishPatience, func() error { return l.publish(ctx, id, e) })
+}
+
+func (l *JetStream) publish(ctx context.Context, id job.ID, e job.Event) error {
 	if l.closed() {
 		return ErrClosed
 	}
 	last, err := l.last(ctx, id)
-	for range conflictsLimit {
+	for pause := conflictPause; pause < conflictPause<<conflictsLimit; pause *= 2 {
 		if err != nil {
 			return err
 		}
@@ -302,6 +310,9 @@ func (l *JetStream) Publish(ctx context.Context, id job.ID, e job.Event) error {
 		e.Number = last.Number + 1
 		var conflict bool
 		if conflict, err = l.append(ctx, id, placed{e, last.sequence, next}); !conflict {
+			return err
+		}
+		if err := wait(ctx, l, time.After(pause)); err != nil {
 			return err
 		}
 		last, err = l.reload(ctx, id)

@@ -137,7 +137,7 @@ func (o *onlooker) Next(ctx context.Context) (job.Preview, error) {
 		if changed == nil {
 			return p, err
 		}
-		if err := o.log.wait(ctx, changed); err != nil {
+		if err := wait(ctx, o.log, changed); err != nil {
 			return job.Preview{}, err
 		}
 	}

@@ -93,7 +93,7 @@ func (r *follower) Next(ctx context.Context) (job.Event, error) {
 		if changed == nil { // the stream has less than was said: it was purged
 			continue
 		}
-		if err := r.log.wait(ctx, changed); err != nil {
+		if err := wait(ctx, r.log, changed); err != nil {
 			return job.Event{}, err
 		}
 	}
@@ -163,10 +163,10 @@ func (l *JetStream) forgotten(id job.ID, number uint64) {
 // Close implements Reader.
 func (r *follower) Close() {}
 
-// wait returns when changed is closed, or with the error of ctx or of the log.
-func (l *JetStream) wait(ctx context.Context, changed <-chan struct{}) error {
+// wait returns when something came, or with the error of ctx or of the log.
+func wait[T any](ctx context.Context, l *JetStream, came <-chan T) error {
 	select {
-	case <-changed:
+	case <-came:
 		return nil
 	case <-l.stop:
 		return ErrClosed

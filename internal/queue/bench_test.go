@@ -91,6 +91,45 @@ func BenchmarkJob(b *testing.B) {
 	}
 }
 
+// BenchmarkWaiting: which of ten thousand jobs of as many clients, or of one, is
+// first; asked by who takes all and by who takes only the last.
+func BenchmarkWaiting(b *testing.B) {
+	const n = 10_000
+	for name, client := range map[string]func(int) string{
+		"clients": func(i int) string { return fmt.Sprint("client ", i) },
+		"client":  func(int) string { return "client" },
+	} {
+		x := newIndex(make(chan struct{}))
+		for i := range n {
+			s := stored{Record: newRecord(request(fmt.Sprint("j", i)), "d"), Client: client(i), Sequence: uint64(i + 1)}
+			x.apply(s, uint64(i+1))
+		}
+		last := Consumer{Takes: func(r job.Record) bool { return r.ID == "j9999" }}
+		b.Run(name+"/first", func(b *testing.B) {
+			for b.Loop() {
+				if r, any := x.waitingFor(Consumer{}); !any || r.ID != "j0" {
+					b.Fatalf("%s is first", r.ID)
+				}
+			}
+		})
+		b.Run(name+"/last", func(b *testing.B) {
+			for b.Loop() {
+				x.waitingFor(last)
+			}
+		})
+		b.Run(name+"/change", func(b *testing.B) {
+			it, _ := x.get("j0")
+			states := []job.State{job.Running, job.Queued}
+			revision := uint64(n)
+			for b.Loop() {
+				revision++
+				it.State = states[revision%2]
+				x.apply(it.stored, revision)
+			}
+		})
+	}
+}
+
 // TestTenThousand: ten thousand waiting jobs take little memory, and a restart
 // with them little time.
 func TestTenThousand(t *testing.T) {
@@ -103,6 +142,13 @@ func TestTenThousand(t *testing.T) {
 	q := open(t, b, Options{Length: n})
 	before := memory(t)
 	took := submitAll(t, q, n)
+	began := time.Now()
+	for range n {
+		q.Waiting(Consumer{})
+	}
+	if each := time.Since(began) / n; each > 10*time.Microsecond {
+		t.Errorf("asking which job is first takes %v", each)
+	}
 	extra := memory(t) - before
 	t.Logf("%d jobs: p50 %v, p99 %v, %d MiB in the process, %d MiB on disk", n, took[n/2], took[n*99/100], extra>>20, size(t, dir)>>20)
 	if extra > memoryLimit {
@@ -111,7 +157,7 @@ func TestTenThousand(t *testing.T) {
 	q.Close()
 	b.Close()
 
-	began := time.Now()
+	began = time.Now()
 	q = open(t, connect(t, dir), Options{Length: n})
 	restart := time.Since(began)
 	l := next(t, q, Consumer{Node: "a"})

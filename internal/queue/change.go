@@ -28,9 +28,11 @@ func (q *JetStream) change(ctx context.Context, id job.ID, f func(stored) (store
 }
 
 // retry does something to a record until nobody gets in between. What need not
-// be done counts as done.
+// be done counts as done. A server that is behind what this process has heard
+// of the record gets some time to catch up.
 func (q *JetStream) retry(ctx context.Context, id job.ID, try func(item) error) error {
-	for {
+	var last uint64
+	for pause := retryFirst; ; {
 		it, err := q.load(ctx, id)
 		if err == nil {
 			err = try(it)
@@ -39,6 +41,16 @@ func (q *JetStream) retry(ctx context.Context, id job.ID, try func(item) error) 
 			return nil
 		}
 		if !errors.Is(err, errChanged) {
+			return err
+		}
+		if it.revision != last {
+			last, pause = it.revision, retryFirst
+			continue
+		}
+		if pause *= 2; pause > retryLast {
+			return fmt.Errorf("change job %s: %w: the server is behind", id, ErrUnavailable)
+		}
+		if _, err := q.await(ctx, nil, pause); err != nil {
 			return err
 		}
 	}
@@ -149,7 +161,7 @@ func (q *JetStream) write(ctx context.Context, s stored, revision uint64) (uint6
 		return 0, errChanged
 	}
 	if err != nil {
-		return 0, fmt.Errorf("write record of %s: %w", s.ID, asFull(err))
+		return 0, fmt.Errorf("write record of %s: %w", s.ID, refusal(err))
 	}
 	q.know(s, revision)
 	return revision, nil

@@ -1,137 +1,200 @@
-package queue
+package queue_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/url"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-
-	"waggle/internal/bus"
-	"waggle/internal/job"
+	"waggle/internal/natstest"
 )
 
-// cluster starts three JetStream servers on loopback.
-func cluster(t *testing.T) (servers []*server.Server, urls []string) {
+// rounds is how often the scenarios on a cluster run: CLUSTER=1, or more.
+func rounds(t *testing.T) int {
 	t.Helper()
-	var ports [3]int
-	var routes []*url.URL
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("CLUSTER"), "0"))
+	if err != nil {
+		t.Fatalf("CLUSTER=%s: want a number of rounds", os.Getenv("CLUSTER"))
+	}
+	if n == 0 {
+		t.Skip("CLUSTER=1 kills and cuts off servers of a cluster of three processes; takes minutes")
+	}
+	return n
+}
+
+// killed kills a server while jobs run, lets the fleet go on without it, and
+// starts it again.
+func (f *fleet) killed(name string, victim func() *natstest.Server) {
+	f.submit(name+"-before", 6)
+	f.running(f.nodes[0])
+	s := victim()
+	f.Logf("%s: kill %s", name, s.Name)
+	s.Kill()
+	f.submit(name+"-without", 6)
+	f.check()
+	s.Start()
+	f.submit(name+"-back", 6)
+	f.Ready()
+	f.check()
+}
+
+// leads is the server that leads a stream.
+func (f *fleet) leads(stream string) *natstest.Server {
+	var leader *natstest.Server
+	f.try("the leader of "+stream, func(ctx context.Context) error {
+		s, err := f.nodes[0].bus.JetStream.Stream(ctx, stream)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", ports[i])})
-	}
-	for i := range ports {
-		s, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprint("s", i), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true,
-			JetStream: true, StoreDir: t.TempDir(), Routes: routes,
-			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]},
-		})
-		if err != nil {
-			t.Fatal(err)
+		info := s.CachedInfo()
+		if info.Cluster == nil || f.Named(info.Cluster.Leader) == nil {
+			return fmt.Errorf("none: %+v", info.Cluster)
 		}
-		t.Cleanup(func() {
-			s.Shutdown()
-			s.WaitForShutdown()
-		})
-		go s.Start()
-		servers = append(servers, s)
-	}
-	for _, s := range servers {
-		if !s.ReadyForConnections(20 * time.Second) {
-			t.Fatal("a server of the cluster did not start")
-		}
-		urls = append(urls, s.ClientURL())
-	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		leads := false
-		for _, s := range servers {
-			leads = leads || s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers)
-		}
-		if leads {
-			return servers, urls
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the cluster did not find a leader")
+		leader = f.Named(info.Cluster.Leader)
+		return nil
+	})
+	return leader
+}
+
+// TestClusterServersDie: a server is killed, each time another kind of leader.
+func TestClusterServersDie(t *testing.T) {
+	n := rounds(t)
+	f := newFleet(t, 3)
+	for round := range n {
+		for name, victim := range map[string]func() *natstest.Server{
+			"connected": func() *natstest.Server { return f.connected(f.nodes[0]) },
+			"meta":      f.leader,
+			"jobs":      func() *natstest.Server { return f.leads("waggle-jobs") },
+			"records":   func() *natstest.Server { return f.leads("KV_waggle-records") },
+			"events":    func() *natstest.Server { return f.leads("waggle-events") },
+		} {
+			f.killed(fmt.Sprint(name, round), victim)
 		}
 	}
 }
 
-// TestCluster: on three servers everything is kept three times; when one dies,
-// running jobs end, waiting ones are taken and new ones come in.
-func TestCluster(t *testing.T) {
-	if os.Getenv("CLUSTER") != "1" {
-		t.Skip("CLUSTER=1 runs this on three servers; right after one has died, or before all have begun, they may refuse for a while")
-	}
-	servers, urls := cluster(t)
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	join := func() *JetStream {
-		b, err := bus.Open(bus.Options{URLs: urls, Log: log})
-		if err != nil {
-			t.Fatal(err)
+// connected is the server a node talks to.
+func (f *fleet) connected(n *node) *natstest.Server {
+	for i, url := range n.link.URLs() {
+		if url == n.bus.JetStream.Conn().ConnectedUrl() {
+			return f.Servers[i]
 		}
-		t.Cleanup(func() { b.Close() })
-		if b.Replicas != 3 || b.Alone() || b.Room() != nil {
-			t.Errorf("%d replicas, alone %v, room %v", b.Replicas, b.Alone(), b.Room())
-		}
-		return open(t, b, Options{Replicas: b.Replicas})
 	}
-	one, two := join(), join()
-	submit(t, one, request("a"))
-	submit(t, two, request("b", func(r *job.Request) { r.InputImage, r.Operation = []byte("picture"), job.Transform }))
-	running := next(t, one, Consumer{Node: "one"})
-	if err := one.PutNode(t.Context(), job.Node{ID: "one", Status: job.Busy}); err != nil {
-		t.Error(err)
-	}
-	servers[0].Shutdown()
-	servers[0].WaitForShutdown()
+	f.Fatal("the node is not connected")
+	return nil
+}
 
-	finish(t, running)
-	var waiting Lease
-	eventually(t, "the waiting job", func() (err error) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		waiting, err = two.Next(ctx, Consumer{Node: "two"})
-		return err
-	})
-	if r := waiting.Record(); r.ID != "b" || string(r.Request.InputImage) != "picture" || r.Attempt != 1 {
-		t.Errorf("got %+v", r)
-	}
-	finish(t, waiting)
-	eventually(t, "a new job", func() error {
-		_, err := one.Submit(t.Context(), request("c"))
-		return err
-	})
-	eventually(t, "the node", func() error {
-		if nodes, err := two.Nodes(t.Context()); err != nil || len(nodes) != 1 || nodes[0].ID != "one" {
-			return fmt.Errorf("nodes %v, %v", nodes, err)
+func (f *fleet) leader() (s *natstest.Server) {
+	f.try("the leader of the cluster", func(context.Context) error {
+		if s = f.Leader(); s == nil {
+			return fmt.Errorf("none")
 		}
 		return nil
 	})
-	for _, id := range []job.ID{"a", "b"} {
-		if r, err := two.Get(t.Context(), id); err != nil || r.State != job.Complete {
-			t.Errorf("job %s: %s, %v", id, r.State, err)
+	return s
+}
+
+// TestClusterRestarts: all servers are started anew, one by one in peace, then
+// all killed at once.
+func TestClusterRestarts(t *testing.T) {
+	n := rounds(t)
+	f := newFleet(t, 3)
+	for round := range n {
+		f.submit(fmt.Sprint("rolling", round), 12)
+		f.running(f.nodes[0])
+		for _, s := range f.Servers {
+			s.Stop()
+			s.Start()
+			f.Ready()
 		}
+		f.check()
+		f.submit(fmt.Sprint("all", round), 12)
+		f.running(f.nodes[0])
+		for _, s := range f.Servers {
+			s.Kill()
+		}
+		for _, s := range f.Servers {
+			s.Start()
+		}
+		f.Ready()
+		f.check()
 	}
 }
 
-// eventually tries until there is no error.
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for err := try(); err != nil; err = try() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
+// cutFor is how long networks are cut: longer than a connection may be silent.
+const cutFor = 20 * time.Second
+
+// TestClusterCut: the network of one node is cut, then that of all.
+func TestClusterCut(t *testing.T) {
+	n := rounds(t)
+	f := newFleet(t, 3)
+	for round := range n {
+		f.submit(fmt.Sprint("one-before", round), 6)
+		cut := f.nodes[1]
+		id := f.running(cut)
+		f.Logf("%s is cut off with %s", cut.name, id)
+		cut.link.Cut()
+		nodes := f.nodes
+		f.nodes = []*node{nodes[0], nodes[2]}
+		f.submit(fmt.Sprint("one-during", round), 6)
+		time.Sleep(cutFor)
+		cut.link.Heal()
+		f.nodes = nodes
+		f.check()
+
+		f.submit(fmt.Sprint("all", round), 9)
+		f.running(f.nodes[0])
+		for _, n := range f.nodes {
+			n.link.Cut()
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(cutFor)
+		for _, n := range f.nodes {
+			n.link.Heal()
+		}
+		f.check()
+
+		f.submit(fmt.Sprint("reset", round), 9)
+		f.running(f.nodes[0])
+		for range 5 {
+			for _, n := range f.nodes {
+				n.link.Reset()
+				time.Sleep(200 * time.Millisecond)
+				n.link.Heal()
+			}
+		}
+		f.check()
+
+		f.submit(fmt.Sprint("again", round), 9)
+		f.running(cut)
+		f.check()
+	}
+}
+
+// rescueLimit is how soon after a node's death another must have its job.
+const rescueLimit = 45 * time.Second
+
+// TestClusterNodeDies: the job of a node that died is with another in time.
+func TestClusterNodeDies(t *testing.T) {
+	n := rounds(t)
+	f := newFleet(t, 3)
+	for round := range n {
+		f.submit(fmt.Sprint("dies", round), 6)
+		victim := f.nodes[0]
+		id := f.running(victim)
+		victim.kill()
+		died := time.Now()
+		f.check()
+		f.mu.Lock()
+		list := f.taken[id]
+		f.mu.Unlock()
+		last := list[len(list)-1]
+		if last.node == victim.name || last.at.Sub(died) > rescueLimit {
+			t.Errorf("%s of %s: taken by %v, died at %v", id, victim.name, list, died)
+		}
+		t.Logf("another had the job after %v", last.at.Sub(died).Round(time.Millisecond))
+		f.nodes[0] = f.join(victim.name)
 	}
 }

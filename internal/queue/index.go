@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type index struct {
 	running  map[job.ID]*item  // state Running
 	waiting  int               // jobs in state Queued
 	pausing  int               // jobs that are paused or shall be
+	coming   map[job.ID]int    // on their way into the line
 	gone     map[job.ID]uint64 // revisions dropped here whose end the watch has not told yet
 	schedule schedule
 	arrived  chan struct{} // closed and replaced when a job begins to wait
@@ -33,7 +35,7 @@ type item struct {
 }
 
 func newIndex(stop chan struct{}) *index {
-	x := &index{items: map[job.ID]*item{}, running: map[job.ID]*item{}, gone: map[job.ID]uint64{},
+	x := &index{items: map[job.ID]*item{}, running: map[job.ID]*item{}, coming: map[job.ID]int{}, gone: map[job.ID]uint64{},
 		schedule: schedule{clients: map[string]*client{}}, arrived: make(chan struct{})}
 	x.watchers = newWatchers(&x.mu, stop, x.recordOf)
 	return x
@@ -132,6 +134,18 @@ func (x *index) drop(id job.ID, revision uint64) {
 	}
 }
 
+// retain forgets all records but those present, as they were at a revision.
+func (x *index) retain(present map[string]bool, upTo uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for id, it := range x.items {
+		if !present[string(id)] && it.revision <= upTo {
+			x.take(it)
+		}
+	}
+	maps.DeleteFunc(x.gone, func(_ job.ID, revision uint64) bool { return revision <= upTo })
+}
+
 // purged forgets a record whose last revision this process has removed; the
 // watch will tell of its end, and may tell of the record before that.
 func (x *index) purged(id job.ID, revision uint64) {
@@ -206,13 +220,6 @@ func (x *index) heads(from, n int) []*item {
 	return x.schedule.heads(from, n)
 }
 
-// inLine counts the jobs that have a message in the stream of jobs.
-func (x *index) inLine() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.waiting + len(x.running)
-}
-
 func (x *index) waitingFor(c Consumer) (job.Record, bool) {
 	it := x.first(c, nil)
 	if it == nil {
@@ -234,15 +241,31 @@ func (x *index) move(s stored, before job.ID) (stored, error) {
 	return s, err
 }
 
-// admits is ErrFull if there is no place for one more job in line, of which
-// coming are on their way, or for one more that will pause.
-func (x *index) admits(s stored, coming, limit int) error {
+// reserve keeps a place in line for a job on its way there, until release is
+// called; ErrFull if there is none, or none for one more that will pause.
+func (x *index) reserve(s stored, limit int) (release func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.waiting+len(x.running)+coming >= limit || s.pauses() && x.pausing >= limit {
-		return ErrFull
+	n := x.waiting + len(x.running)
+	for id := range x.coming {
+		if it := x.items[id]; it == nil || !it.inLine() {
+			n++
+		}
 	}
-	return nil
+	if n >= limit || s.pauses() && x.pausing >= limit {
+		return nil, ErrFull
+	}
+	x.coming[s.ID]++
+	return func() { x.arrive(s.ID) }, nil
+}
+
+// arrive ends a reservation.
+func (x *index) arrive(id job.ID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.coming[id]--; x.coming[id] == 0 {
+		delete(x.coming, id)
+	}
 }
 
 // pause is the record of a job asked to pause, ErrFull if too many are paused.
@@ -265,13 +288,14 @@ func (x *index) watch(id job.ID) Watcher {
 	return x.watchers.add(id)
 }
 
-// expired returns the ended jobs that are too old or too many, the oldest first.
-func (x *index) expired(o Options, now time.Time) []item {
+// expired returns the ended jobs that are too many or, by age, too old, the
+// oldest first.
+func (x *index) expired(o Options, now time.Time, byAge bool) []item {
 	ended := x.filter(func(it *item) bool { return it.State.Final() })
 	tooMany := len(ended) - o.Finished
 	return slices.DeleteFunc(ended, func(it item) bool {
 		tooMany--
-		return tooMany < 0 && now.Sub(it.Finished) <= o.Expiry
+		return tooMany < 0 && !(byAge && now.Sub(it.Finished) > o.Expiry)
 	})
 }
 

@@ -47,9 +47,9 @@ type JetStream struct {
 	jobs    jetstream.Stream
 	records jetstream.KeyValue
 	inputs  jetstream.ObjectStore
+	parts   jetstream.Stream // what inputs lies in
 	index   *index
 	nodes   *nodes
-	watch   jetstream.KeyWatcher
 
 	stop chan struct{}  // closed by Close
 	once sync.Once      // guards stop
@@ -60,9 +60,11 @@ type JetStream struct {
 	mu        sync.Mutex
 	consumers map[lane]*laneConsumer
 	leases    map[job.ID]*held
-	reclaimed map[string]bool // nodes whose jobs of an earlier life are back
-	coming    int             // jobs on their way into the line
-	rescued   time.Time       // when lanes were last asked for jobs of dead nodes
+	reclaimed map[string]bool    // nodes whose jobs of an earlier life are back
+	rescued   map[lane]time.Time // when lanes were last asked for jobs of dead nodes
+	troubled  time.Time          // when it was last said that jobs could not be taken
+	silent    map[job.ID]silence
+	unsure    map[job.ID]string // leases whose record may have been written or not
 }
 
 var _ Queue = (*JetStream)(nil)
@@ -72,7 +74,8 @@ var _ Queue = (*JetStream)(nil)
 func Open(ctx context.Context, js jetstream.JetStream, o Options) (*JetStream, error) {
 	q := &JetStream{
 		options: o.withDefaults(), js: js, stop: make(chan struct{}),
-		consumers: map[lane]*laneConsumer{}, leases: map[job.ID]*held{}, reclaimed: map[string]bool{},
+		consumers: map[lane]*laneConsumer{}, leases: map[job.ID]*held{}, reclaimed: map[string]bool{}, rescued: map[lane]time.Time{},
+		silent: map[job.ID]silence{}, unsure: map[job.ID]string{},
 	}
 	q.index = newIndex(q.stop)
 	err := q.open(ctx)
@@ -107,55 +110,29 @@ func (q *JetStream) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if q.nodes, err = openNodes(ctx, q.js, replicas); err != nil {
+	if q.parts, err = q.js.Stream(ctx, "OBJ_"+inputBucket); err != nil {
 		return err
 	}
-	q.work.Go(func() { q.nodes.run(q.stop, q.options.Log) })
+	if q.nodes, err = openNodes(ctx, q.js, q.options); err != nil {
+		return err
+	}
+	q.work.Go(func() { q.nodes.run(q.stop) })
 	return q.follow(ctx)
 }
 
-// follow fills the index and keeps it up to date.
-func (q *JetStream) follow(ctx context.Context) (err error) {
-	if q.watch, err = q.records.WatchAll(context.WithoutCancel(ctx)); err != nil {
+// follow fills the index and keeps it up to date until Close.
+func (q *JetStream) follow(ctx context.Context) error {
+	f := &follower{bucket: q.records, log: q.options.Log, every: q.options.times.compare, tell: q.heard, all: q.index.retain}
+	if err := f.open(ctx); err != nil {
+		f.close()
 		return err
 	}
-	for {
-		select {
-		case e, open := <-q.watch.Updates():
-			if !open {
-				return errors.New("the watch on the records ended")
-			}
-			if e == nil { // all that there was
-				q.work.Go(q.listen)
-				return nil
-			}
-			q.heard(e)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// listen keeps the index up to date until Close.
-func (q *JetStream) listen() {
-	for {
-		select {
-		case e, open := <-q.watch.Updates():
-			if !open {
-				return
-			}
-			q.heard(e)
-		case <-q.stop:
-			return
-		}
-	}
+	q.work.Go(func() { f.run(q.stop) })
+	return nil
 }
 
 // heard takes in what the watch tells.
 func (q *JetStream) heard(e jetstream.KeyValueEntry) {
-	if e == nil {
-		return
-	}
 	id := job.ID(e.Key())
 	if e.Operation() != jetstream.KeyValuePut {
 		q.index.drop(id, e.Revision())
@@ -182,9 +159,6 @@ func (q *JetStream) Close() error {
 		q.mu.Lock()
 		close(q.stop)
 		q.mu.Unlock()
-		if q.watch != nil {
-			_ = q.watch.Stop() // the connection may be closed already
-		}
 	})
 	q.work.Wait()
 	return nil
@@ -206,9 +180,9 @@ func (q *JetStream) Submit(ctx context.Context, r job.Request) (job.Record, erro
 	if q.closed() {
 		return job.Record{}, ErrClosed
 	}
-	digest, err := r.Digest()
+	digest, err := digestOf(r)
 	if err != nil {
-		return job.Record{}, fmt.Errorf("digest request: %w", err)
+		return job.Record{}, err
 	}
 	if r.ID != "" {
 		if known, err := q.same(ctx, r.ID, digest); !errors.Is(err, ErrNotFound) {
@@ -243,17 +217,7 @@ func (q *JetStream) reserve(s stored) (release func(), err error) {
 			return nil, fmt.Errorf("%w: %w", ErrNoRoom, err)
 		}
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err := q.index.admits(s, q.coming, q.options.Length); err != nil {
-		return nil, err
-	}
-	q.coming++
-	return func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.coming--
-	}, nil
+	return q.index.reserve(s, q.options.Length)
 }
 
 // enter puts a new job in line and then writes its record. If another
@@ -275,9 +239,11 @@ func (q *JetStream) enter(ctx context.Context, s stored) (job.Record, error) {
 	case errors.Is(err, jetstream.ErrKeyExists):
 		return q.late(ctx, s)
 	}
-	// It may be written all the same: whoever compares messages and records
-	// puts it right, and needs the pictures.
-	return job.Record{}, fmt.Errorf("write record of %s: %w", s.ID, err)
+	if isRefusal(err) {
+		q.unannounce(ctx, s)
+		q.dropInputs(ctx, s)
+	} // else it may be written all the same: reconcile puts it right, and needs the pictures
+	return job.Record{}, fmt.Errorf("write record of %s: %w", s.ID, refusal(err))
 }
 
 // late returns the job whose record was there when that of s was to be
@@ -299,22 +265,33 @@ func (q *JetStream) late(ctx context.Context, s stored) (job.Record, error) {
 	return it.Record, nil
 }
 
-func (q *JetStream) create(ctx context.Context, s stored) (uint64, error) {
+// create writes the record of a job that has none. If a try was done whose
+// answer was lost, the error is jetstream.ErrKeyExists.
+func (q *JetStream) create(ctx context.Context, s stored) (revision uint64, err error) {
 	data, err := s.encode()
 	if err != nil {
 		return 0, err
 	}
-	return q.records.Create(ctx, string(s.ID), data)
+	err = q.patiently(ctx, func() error {
+		revision, err = q.records.Create(ctx, string(s.ID), data)
+		return err
+	})
+	return revision, err
 }
 
 // announce writes the message of a job and notes its place; ErrFull if there
 // are too many. A new job's carries its record, should that not come to be
-// written. Its own id lets the client library try again without harm.
+// written. Its own id lets it be tried again without harm.
 func (q *JetStream) announce(ctx context.Context, s *stored, record []byte) error {
 	m := &nats.Msg{Subject: laneOf(*s).subject(), Header: nats.Header{idHeader: {string(s.ID)}}, Data: record}
-	ack, err := q.js.PublishMsg(ctx, m, jetstream.WithMsgID(uuid.NewString()))
+	var ack *jetstream.PubAck
+	id := jetstream.WithMsgID(uuid.NewString())
+	err := q.patiently(ctx, func() (err error) {
+		ack, err = q.js.PublishMsg(ctx, m, id)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("put %s in line: %w", s.ID, asFull(err))
+		return fmt.Errorf("put %s in line: %w", s.ID, refusal(err))
 	}
 	s.Sequence = ack.Sequence
 	return nil
@@ -342,7 +319,7 @@ func (q *JetStream) load(ctx context.Context, id job.ID) (item, error) {
 		return item{}, ErrNotFound
 	}
 	if err != nil {
-		return item{}, fmt.Errorf("read record of %s: %w", id, err)
+		return item{}, fmt.Errorf("read record of %s: %w", id, refusal(err))
 	}
 	if it, ok := q.index.get(id); ok && it.revision > e.Revision() {
 		return it, nil // the server that answered is behind
@@ -388,7 +365,7 @@ func (q *JetStream) Remove(ctx context.Context, id job.ID) error {
 func (q *JetStream) purge(ctx context.Context, it item) error {
 	err := q.records.Purge(ctx, string(it.ID), jetstream.PurgeTTL(markerTTL), jetstream.LastRevision(it.revision))
 	if err != nil && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return fmt.Errorf("remove record of %s: %w", it.ID, err)
+		return fmt.Errorf("remove record of %s: %w", it.ID, refusal(err))
 	}
 	q.index.purged(it.ID, it.revision)
 	return nil
@@ -405,13 +382,4 @@ func (q *JetStream) PutNode(ctx context.Context, n job.Node) error {
 // Nodes implements Queue.
 func (q *JetStream) Nodes(context.Context) ([]job.Node, error) {
 	return q.nodes.living(time.Now()), nil
-}
-
-// asFull turns the refusal of a stream that has reached its bounds into ErrFull.
-func asFull(err error) error {
-	var refused *jetstream.APIError
-	if errors.As(err, &refused) && (refused.Description == "maximum messages exceeded" || refused.Description == "maximum bytes exceeded") {
-		return ErrFull
-	}
-	return err
 }

@@ -57,20 +57,29 @@ type laneConsumer struct {
 	used time.Time
 }
 
+// errNoAnswer: a lane's consumer did not say whether it has a message.
+var errNoAnswer = errors.New("queue: the lane does not answer")
+
+// answerTimeout is how long the client library waits for that answer.
+const answerTimeout = time.Second
+
 // fetch takes the first message of a lane; nil if it has none.
 func (q *JetStream) fetch(ctx context.Context, from lane) (jetstream.Msg, error) {
 	c, err := q.consumer(ctx, from)
 	if err != nil {
 		return nil, err
 	}
+	asked := time.Now()
 	batch, err := c.FetchNoWait(1)
 	if err == nil {
 		for m := range batch.Messages() {
 			return m, nil
 		}
-		err = batch.Error()
+		if err = batch.Error(); err == nil && time.Since(asked) >= answerTimeout {
+			err = errNoAnswer
+		}
 	}
-	if err != nil { // it may have been removed for being idle
+	if err != nil { // it may have been removed for being idle, or with its server
 		q.mu.Lock()
 		delete(q.consumers, from)
 		q.mu.Unlock()
@@ -125,6 +134,11 @@ func (q *JetStream) forgetLanes(now time.Time) {
 	for of, c := range q.consumers {
 		if now.Sub(c.used) > laneIdle {
 			delete(q.consumers, of)
+		}
+	}
+	for of, asked := range q.rescued {
+		if now.Sub(asked) > laneIdle {
+			delete(q.rescued, of)
 		}
 	}
 }

@@ -11,11 +11,13 @@ import (
 	"waggle/internal/job"
 )
 
-// patience is how long the end of a job is tried to be written while the
-// server does not answer.
 const (
-	patience   = 30 * time.Second
-	retryWrite = 250 * time.Millisecond
+	// patience is how long the end of a job is tried to be written while the
+	// server does not answer; handPatience is how long for one handed back,
+	// which comes back without that too: a process that stops has little time.
+	patience     = 30 * time.Second
+	handPatience = time.Second
+	retryWrite   = 250 * time.Millisecond
 )
 
 // held is a lease on a job. Its message is renewed until it ends.
@@ -91,6 +93,8 @@ func (l *held) Finish(ctx context.Context, state job.State, o job.Outcome) (job.
 
 // HandBack implements Lease. A job that was asked to stop meanwhile ends here.
 func (l *held) HandBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handPatience)
+	defer cancel()
 	_, err := l.settle(ctx, stored.handedBack)
 	return err
 }

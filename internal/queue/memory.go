@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -59,9 +58,9 @@ func (q *Memory) closed() bool { return isClosed(q.stop) }
 
 // Submit implements Queue.
 func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
-	digest, err := r.Digest()
+	digest, err := digestOf(r)
 	if err != nil {
-		return job.Record{}, fmt.Errorf("digest request: %w", err)
+		return job.Record{}, err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -78,9 +77,11 @@ func (q *Memory) Submit(_ context.Context, r job.Request) (job.Record, error) {
 	if q.bytes+r.Size() > q.options.Bytes {
 		return job.Record{}, ErrFull
 	}
-	if err := q.index.admits(s, 0, q.options.Length); err != nil {
+	release, err := q.index.reserve(s, q.options.Length)
+	if err != nil {
 		return job.Record{}, err
 	}
+	defer release()
 	q.write(s)
 	return s.Record, nil
 }
@@ -191,7 +192,10 @@ func (q *Memory) Resume(_ context.Context, id job.ID) (job.Record, error) {
 		now, err := s.resume()
 		if err == nil && now.State == job.Queued {
 			now.Sequence = q.revision + 1
-			err = q.index.admits(now, 0, q.options.Length)
+			var release func()
+			if release, err = q.index.reserve(now, q.options.Length); err == nil {
+				release() // nobody else comes before the change is made
+			}
 		}
 		return now, err
 	})
@@ -264,18 +268,19 @@ func (q *Memory) sweep() {
 	defer close(q.swept)
 	tick := time.NewTicker(q.options.sweepEvery())
 	defer tick.Stop()
+	ages := newAges(q.options)
 	for {
 		select {
 		case <-q.stop:
 			return
-		case now := <-tick.C:
-			q.expire(now)
+		case <-tick.C:
+			q.expire(time.Now(), ages.trusted())
 		}
 	}
 }
 
-func (q *Memory) expire(now time.Time) {
-	for _, it := range q.index.expired(q.options, now) {
+func (q *Memory) expire(now time.Time, byAge bool) {
+	for _, it := range q.index.expired(q.options, now, byAge) {
 		q.index.drop(it.ID, it.revision)
 	}
 	q.index.forgetClients()

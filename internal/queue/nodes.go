@@ -26,7 +26,8 @@ const (
 // alive, and those of others, as it heard of them.
 type nodes struct {
 	bucket jetstream.KeyValue
-	watch  jetstream.KeyWatcher
+	others *follower
+	log    *slog.Logger
 
 	mu    sync.Mutex
 	own   map[string]job.Node
@@ -38,34 +39,33 @@ type heardNode struct {
 	at time.Time
 }
 
-func openNodes(ctx context.Context, js jetstream.JetStream, replicas int) (*nodes, error) {
+func openNodes(ctx context.Context, js jetstream.JetStream, o Options) (*nodes, error) {
 	bucket, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: nodeBucket, TTL: nodeTTL, Replicas: replicas, Storage: jetstream.MemoryStorage,
+		Bucket: nodeBucket, TTL: nodeTTL, Replicas: max(o.Replicas, 1), Storage: jetstream.MemoryStorage,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n := &nodes{bucket: bucket, own: map[string]job.Node{}, heard: map[string]heardNode{}}
-	if n.watch, err = bucket.WatchAll(context.WithoutCancel(ctx)); err != nil {
+	n := &nodes{bucket: bucket, log: o.Log, own: map[string]job.Node{}, heard: map[string]heardNode{}}
+	n.others = &follower{bucket: bucket, log: o.Log, every: o.times.compare, tell: n.hear}
+	if err := n.others.open(ctx); err != nil {
+		n.others.close()
 		return nil, err
 	}
 	return n, nil
 }
 
 // run listens to others and keeps this process's own records alive.
-func (n *nodes) run(stop <-chan struct{}, log *slog.Logger) {
-	defer n.watch.Stop()
+func (n *nodes) run(stop <-chan struct{}) {
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() { n.others.run(stop) })
 	tick := time.NewTicker(nodeEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case e, open := <-n.watch.Updates():
-			if !open {
-				return
-			}
-			n.hear(e)
 		case <-tick.C:
-			n.again(log)
+			n.again()
 		case <-stop:
 			return
 		}
@@ -73,7 +73,7 @@ func (n *nodes) run(stop <-chan struct{}, log *slog.Logger) {
 }
 
 func (n *nodes) hear(e jetstream.KeyValueEntry) {
-	if e == nil || e.Operation() != jetstream.KeyValuePut {
+	if e.Operation() != jetstream.KeyValuePut {
 		return
 	}
 	var node job.Node
@@ -82,11 +82,11 @@ func (n *nodes) hear(e jetstream.KeyValueEntry) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.heard[node.ID] = heardNode{node, e.Created()}
+	n.heard[node.ID] = heardNode{node, time.Now()} // by this machine's clock
 }
 
 // again writes the records of this process's nodes once more.
-func (n *nodes) again(log *slog.Logger) {
+func (n *nodes) again() {
 	n.mu.Lock()
 	var own []job.Node
 	for _, node := range n.own {
@@ -95,7 +95,7 @@ func (n *nodes) again(log *slog.Logger) {
 	n.mu.Unlock()
 	for _, node := range own {
 		if err := n.write(context.Background(), node); err != nil {
-			log.Warn("write the node's record", "node", node.ID, "error", err)
+			n.log.Warn("write the node's record", "node", node.ID, "error", err)
 		}
 	}
 }

@@ -37,10 +37,13 @@ type times struct {
 	// renew is how often one that lives speaks; rescue is how often lanes are
 	// asked for jobs of nodes that died.
 	ack, renew, rescue time.Duration
+	// compare is how often what was heard is compared with what is kept;
+	// silence is how long a lane may give nothing though there is a job in it.
+	compare, silence time.Duration
 }
 
 // A job of a node that died is with another within ack and rescue: 35 s.
-var usualTimes = times{ack: 30 * time.Second, renew: 10 * time.Second, rescue: 5 * time.Second}
+var usualTimes = times{ack: 30 * time.Second, renew: 10 * time.Second, rescue: 5 * time.Second, compare: 10 * time.Second, silence: time.Minute}
 
 func (o Options) withDefaults() Options {
 	if o.Length == 0 {
@@ -55,8 +58,13 @@ func (o Options) withDefaults() Options {
 	if o.Expiry == 0 {
 		o.Expiry = 24 * time.Hour
 	}
-	if o.times == (times{}) {
-		o.times = usualTimes
+	t, usual := &o.times, usualTimes
+	for to, from := range map[*time.Duration]time.Duration{
+		&t.ack: usual.ack, &t.renew: usual.renew, &t.rescue: usual.rescue, &t.compare: usual.compare, &t.silence: usual.silence,
+	} {
+		if *to == 0 {
+			*to = from
+		}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -29,6 +29,9 @@ var (
 	ErrFull = errors.New("queue: full")
 	// ErrNoRoom: there is no room to keep the job.
 	ErrNoRoom = errors.New("queue: no room to keep the job")
+	// ErrUnavailable: the servers that keep the jobs do not answer; what was
+	// asked for may have been done.
+	ErrUnavailable = errors.New("queue: its servers do not answer")
 	// ErrConflict: the id belongs to a job with other content.
 	ErrConflict = errors.New("queue: id is taken by another job")
 	// ErrUnfinished: only a job that has ended can be removed.

@@ -14,9 +14,11 @@ import (
 
 	"waggle/internal/bus"
 	"waggle/internal/job"
+	"waggle/internal/natstest"
 )
 
 func TestMain(m *testing.M) {
+	natstest.Main()
 	// nats.go 1.55.0: an object that is put faster than a goroutine of the library comes to run leaves that one behind.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
 }
@@ -65,9 +67,9 @@ func open(t *testing.T, b *bus.Bus, o Options) *JetStream {
 func expire(t *testing.T, q Queue, later time.Duration) {
 	switch q := q.(type) {
 	case *Memory:
-		q.expire(time.Now().Add(later))
+		q.expire(time.Now().Add(later), true)
 	case *JetStream:
-		q.expire(t.Context(), time.Now().Add(later))
+		q.expire(t.Context(), time.Now().Add(later), true)
 	default:
 		t.Fatalf("how does a %T expire?", q)
 	}
@@ -225,6 +227,9 @@ func TestSubmitTwice(t *testing.T) {
 		other := request("mine", func(r *job.Request) { r.Steps = 3 })
 		if _, err := q.Submit(t.Context(), other); !errors.Is(err, ErrConflict) {
 			t.Errorf("other content: %v", err)
+		}
+		if _, err := q.Submit(t.Context(), request("a b")); job.KindOf(err) != job.InvalidInput {
+			t.Errorf("an id that is none: %v", err)
 		}
 		if list, _ := q.List(t.Context(), Filter{}); len(list) != 1 {
 			t.Errorf("%d jobs, want 1", len(list))

@@ -42,6 +42,14 @@ func (s stored) ended(state job.State, o job.Outcome) stored {
 	return s
 }
 
+// withoutInputs is the record of a job whose pictures are lost.
+func (s stored) withoutInputs() stored {
+	if s.State.Final() {
+		return s
+	}
+	return s.ended(job.Failed, job.Outcome{Kind: job.Internal, Message: "The pictures sent with the job are lost on the server"})
+}
+
 func (s stored) cancelled() stored {
 	return s.ended(job.Cancelled, job.Outcome{Kind: job.CancelledByUser, Message: job.CancelMessage})
 }
@@ -60,10 +68,11 @@ func (s stored) cancel() (stored, error) {
 	return s, nil
 }
 
-// paused is the record of a job that is in no line.
+// paused is the record of a job that is in no line. It names its last message
+// still, which stands for nothing any more.
 func (s stored) paused() stored {
 	s.State, s.PauseRequested = job.Paused, false
-	s.Sequence, s.Moved, s.Reply = 0, nil, ""
+	s.Moved, s.Reply = nil, ""
 	return s
 }
 

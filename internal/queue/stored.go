@@ -45,6 +45,18 @@ type storedRequest struct {
 
 type plainRequest job.Request
 
+// digestOf is the digest of a request whose id may be a job's.
+func digestOf(r job.Request) (string, error) {
+	if r.ID != "" && !job.ValidID(string(r.ID)) {
+		return "", job.Errorf(job.InvalidInput, "Invalid input: id %.70q cannot be a job's", string(r.ID))
+	}
+	digest, err := r.Digest()
+	if err != nil {
+		return "", fmt.Errorf("digest request: %w", err)
+	}
+	return digest, nil
+}
+
 // newRecord is the record of a job just submitted.
 func newRecord(r job.Request, digest string) job.Record {
 	record := job.Record{ID: r.ID, State: job.Queued, Request: r, Digest: digest, StopAt: r.StopAtStep, Created: time.Now().UTC().Round(0)}

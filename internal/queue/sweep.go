@@ -26,22 +26,26 @@ func (q *JetStream) sweep() {
 		<-q.stop
 		cancel()
 	})
+	ages := newAges(q.options)
 	for {
 		select {
 		case <-q.stop:
 			return
-		case now := <-tick.C:
-			q.expire(ctx, now)
-			if err := q.reconcile(ctx, now); err != nil && ctx.Err() == nil {
-				q.options.Log.Warn("compare records with the jobs in line", "error", err)
+		case <-tick.C:
+			now := time.Now()
+			q.expire(ctx, now, ages.trusted())
+			q.forgetSilence()
+			if err := errors.Join(q.reconcile(ctx, now), q.dropOrphans(ctx, now)); err != nil && ctx.Err() == nil {
+				q.options.Log.Warn("compare records with the jobs in line and their pictures", "error", err)
 			}
 		}
 	}
 }
 
-// expire drops the records of ended jobs by age and by number, the oldest first.
-func (q *JetStream) expire(ctx context.Context, now time.Time) {
-	for _, it := range q.index.expired(q.options, now) {
+// expire drops the records of ended jobs by number and, if ages can be trusted,
+// by age, the oldest first.
+func (q *JetStream) expire(ctx context.Context, now time.Time, byAge bool) {
+	for _, it := range q.index.expired(q.options, now, byAge) {
 		q.unannounce(ctx, it.stored)
 		if err := q.purge(ctx, it); err != nil {
 			q.options.Log.Warn("drop an old job", "job", it.ID, "error", err)
@@ -55,75 +59,96 @@ func (q *JetStream) expire(ctx context.Context, now time.Time) {
 	q.forgetLanes(time.Now())
 }
 
-// reconcile compares the messages in line with the records of unfinished jobs.
-// Where the numbers agree there is nothing to do: a process that was killed
+// reconcile compares the messages in line with the records of unfinished jobs,
+// and mends the lanes where their numbers differ. A process that was killed
 // leaves a message without a record, a disk that lost its last writes a record
 // without a message, or a half-written end.
 func (q *JetStream) reconcile(ctx context.Context, now time.Time) error {
-	info, err := q.jobs.Info(ctx)
+	info, err := q.jobs.Info(ctx, jetstream.WithSubjectFilter(jobSubjects+".>"))
 	if err != nil {
 		return err
 	}
-	if info.State.Msgs == uint64(q.index.inLine()) {
-		return nil
-	}
-	named := map[uint64]bool{}
+	lanes := map[string][]item{}
 	for _, it := range q.index.filter(func(it *item) bool { return it.inLine() }) {
-		named[it.Sequence] = true
-		if err := q.restore(ctx, it, now); err != nil {
-			return err
+		subject := laneOf(it.stored).subject()
+		lanes[subject] = append(lanes[subject], it)
+	}
+	for subject, items := range lanes {
+		if info.State.Subjects[subject] != uint64(len(items)) {
+			if err := q.restoreAll(ctx, items, now); err != nil {
+				return err
+			}
 		}
 	}
-	return q.adoptAll(ctx, named, info.State, now)
-}
-
-// restore puts a job in line again whose message is gone.
-func (q *JetStream) restore(ctx context.Context, it item, now time.Time) error {
-	_, err := q.jobs.GetMsg(ctx, it.Sequence)
-	if !errors.Is(err, jetstream.ErrMsgNotFound) || now.Sub(it.Created) < settleTime || q.holds(it.ID) {
-		return ignoreMissing(err)
-	}
-	if _, err := q.reline(ctx, it, it.stored); err != nil {
-		if !errors.Is(err, errChanged) {
-			return err
+	for subject, messages := range info.State.Subjects {
+		if messages != uint64(len(lanes[subject])) {
+			if err := q.adoptAll(ctx, subject, lanes[subject], now); err != nil {
+				return err
+			}
 		}
-		return nil
 	}
-	q.options.Log.Warn("a job had fallen out of the line; it is back in", "job", it.ID)
 	return nil
 }
 
-func ignoreMissing(err error) error {
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil
+// restoreAll puts jobs in line again whose messages are gone.
+func (q *JetStream) restoreAll(ctx context.Context, items []item, now time.Time) error {
+	for _, it := range items {
+		_, err := q.jobs.GetMsg(ctx, it.Sequence)
+		switch {
+		case err == nil || q.leaseOf(it.ID) != nil || isYoung(it.Created, now, settleTime) && time.Since(it.heard) < settleTime:
+			continue
+		case !errors.Is(err, jetstream.ErrMsgNotFound):
+			return fmt.Errorf("read a message in line: %w", err)
+		}
+		_, err = q.reline(ctx, it, it.stored)
+		switch {
+		case err == nil:
+			q.options.Log.Warn("a job had fallen out of the line; it is back in", "job", it.ID)
+		case !errors.Is(err, errChanged):
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
-// adoptAll goes through the messages and writes the records of those that have
-// none; those whose job has ended it removes.
-func (q *JetStream) adoptAll(ctx context.Context, named map[uint64]bool, state jetstream.StreamState, now time.Time) error {
-	for next := state.FirstSeq; next <= state.LastSeq; next++ {
-		m, err := q.jobs.GetMsg(ctx, next, jetstream.WithGetMsgSubject(jobSubjects+".>"))
+// adoptAll goes through the messages of a lane and writes the records of those
+// that have none; those that stand for no work it removes.
+func (q *JetStream) adoptAll(ctx context.Context, subject string, items []item, now time.Time) error {
+	named := map[uint64]bool{}
+	for _, it := range items {
+		named[it.Sequence] = true
+	}
+	for next := uint64(1); ; next++ {
+		m, err := q.jobs.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject)) // the first from there on
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read a message in line: %w", err)
 		}
-		if next = m.Sequence; named[next] || now.Sub(m.Time) < settleTime {
+		if next = m.Sequence; named[next] || isYoung(m.Time, now, settleTime) {
 			continue
 		}
-		it, err := q.load(ctx, job.ID(m.Header.Get(idHeader)))
-		if errors.Is(err, ErrNotFound) {
-			it, err = q.adopt(ctx, job.ID(m.Header.Get(idHeader)), m.Data, next)
-		}
-		if err != nil {
+		if err := q.mend(ctx, m); err != nil {
 			return err
 		}
-		if it.Sequence != next || it.State.Final() {
-			q.unannounce(ctx, stored{Record: job.Record{ID: it.ID}, Sequence: next})
-		}
 	}
-	return nil
 }
+
+// mend finds out what a message stands for that no job in line names.
+func (q *JetStream) mend(ctx context.Context, m *jetstream.RawStreamMsg) error {
+	id := job.ID(m.Header.Get(idHeader))
+	it, err := q.load(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		it, err = q.adopt(ctx, id, m.Data, m.Sequence)
+	}
+	if err != nil || it.standing(m.Sequence) == present {
+		return err
+	}
+	q.unannounce(ctx, stored{Record: job.Record{ID: id}, Sequence: m.Sequence})
+	return q.endDamaged(ctx, it)
+}
+
+// isYoung reports whether something was made less than a time ago. What seems
+// to come from a later time than that does not: a clock was set.
+func isYoung(made, now time.Time, than time.Duration) bool { return now.Sub(made).Abs() < than }

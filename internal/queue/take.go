@@ -3,12 +3,9 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
+	"log/slog"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"waggle/internal/job"
@@ -23,6 +20,8 @@ const (
 	// the longest pause before a lane with a new job is asked again.
 	newFor   = time.Second
 	retryNew = 32 * time.Millisecond
+	// troubleEvery is how often trouble with taking jobs is worth a warning.
+	troubleEvery = 10 * time.Second
 )
 
 // Next implements Queue.
@@ -51,10 +50,8 @@ func (q *JetStream) Next(ctx context.Context, c Consumer) (Lease, error) {
 // Take implements Queue.
 func (q *JetStream) Take(ctx context.Context, c Consumer) (Lease, error) {
 	q.reclaim(ctx, c.Node)
-	for _, from := range q.rescues(c) {
-		if l, err := q.tryLane(ctx, from, nil, c); l != nil || err != nil {
-			return l, err
-		}
+	if l, err := q.rescue(ctx, c); l != nil || err != nil {
+		return l, err
 	}
 	tried := map[job.ID]bool{}
 	for {
@@ -66,42 +63,21 @@ func (q *JetStream) Take(ctx context.Context, c Consumer) (Lease, error) {
 		if l, err := q.tryLane(ctx, laneOf(it.stored), it, c); l != nil || err != nil {
 			return l, err
 		}
+		if q.fellSilent(it, time.Now()) {
+			q.revive(ctx, it)
+		}
 	}
 }
 
 // Waiting implements Queue.
 func (q *JetStream) Waiting(c Consumer) (job.Record, bool) { return q.index.waitingFor(c) }
 
-// rescues returns, now and then, the lanes of jobs that run somewhere else:
-// should their node have died, their messages come again. Jobs that wait at a
-// higher priority go before them.
-func (q *JetStream) rescues(c Consumer) (list []lane) {
-	q.mu.Lock()
-	due := time.Since(q.rescued) >= q.options.times.rescue
-	if due {
-		q.rescued = time.Now()
+// over is the error of a queue that was closed or a caller that has gone.
+func (q *JetStream) over(ctx context.Context) error {
+	if q.closed() {
+		return ErrClosed
 	}
-	q.mu.Unlock()
-	if !due {
-		return nil
-	}
-	lowest := rank(job.Low)
-	if it := q.index.first(c, nil); it != nil {
-		lowest = rank(priorityOf(it.Record))
-	}
-	for _, it := range q.index.runs() {
-		l := laneOf(it.stored)
-		if !q.holds(it.ID) && rank(l.priority) <= lowest && !slices.Contains(list, l) && c.takes(it.Record) {
-			list = append(list, l)
-		}
-	}
-	return list
-}
-
-func (x *index) runs() []*item {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return slices.Collect(maps.Values(x.running))
+	return ctx.Err()
 }
 
 // await returns when a job has arrived, with true, or the time is up.
@@ -120,14 +96,6 @@ func (q *JetStream) await(ctx context.Context, arrived <-chan struct{}, wait tim
 	}
 }
 
-// over is the error of a queue that was closed or a caller that has gone.
-func (q *JetStream) over(ctx context.Context) error {
-	if q.closed() {
-		return ErrClosed
-	}
-	return ctx.Err()
-}
-
 // tryLane leases the first job of a lane, which should be that of an item, nil
 // if it has none for c. Trouble with the lane is logged: there will be another
 // time.
@@ -137,9 +105,21 @@ func (q *JetStream) tryLane(ctx context.Context, from lane, it *item, c Consumer
 	}
 	l, err := q.takeFrom(ctx, from, it, c)
 	if err != nil && q.over(ctx) == nil {
-		q.options.Log.Warn("take a job", "lane", from.consumer(), "error", err)
+		q.options.Log.Log(ctx, q.levelOfTrouble(time.Now()), "take a job", "lane", from.consumer(), "error", err)
 	}
 	return l, nil
+}
+
+// levelOfTrouble is how loudly it is said that a job could not be taken: not
+// at every try, of which there are many while servers are away.
+func (q *JetStream) levelOfTrouble(now time.Time) slog.Level {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if now.Sub(q.troubled) < troubleEvery {
+		return slog.LevelDebug
+	}
+	q.troubled = now
+	return slog.LevelWarn
 }
 
 // takeFrom leases the first job of a lane; nil if it has none for c.
@@ -177,152 +157,4 @@ func (q *JetStream) fetchNew(ctx context.Context, from lane, it *item) (jetstrea
 			return nil, err
 		}
 	}
-}
-
-// errRefused: the consumer does not take the job.
-var errRefused = errors.New("queue: not a job for this consumer")
-
-// claim makes this node the one that runs the job of a message; nil if the
-// message stands for no work any more.
-func (q *JetStream) claim(ctx context.Context, m jetstream.Msg, c Consumer) (Lease, error) {
-	about, err := m.Metadata()
-	if err != nil {
-		return nil, err
-	}
-	id, sequence := job.ID(m.Headers().Get(idHeader)), about.Sequence.Stream
-	for {
-		it, err := q.load(ctx, id)
-		if errors.Is(err, ErrNotFound) {
-			it, err = q.adopt(ctx, id, m.Data(), sequence)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if it.Sequence != sequence || it.State.Final() {
-			return nil, q.drop(ctx, m, it)
-		}
-		if !c.takes(it.Record) {
-			return nil, errRefused
-		}
-		s := it.started(c.Node, uuid.NewString(), m.Reply())
-		revision, err := q.write(ctx, s, it.revision)
-		if errors.Is(err, errChanged) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if s.State.Final() {
-			return nil, q.ended(ctx, m, s)
-		}
-		return q.equip(ctx, item{stored: s, revision: revision}, m)
-	}
-}
-
-// adopt writes the record of a message that has none: the process that took
-// the job in died in between, or has not come to it yet.
-func (q *JetStream) adopt(ctx context.Context, id job.ID, data []byte, sequence uint64) (item, error) {
-	if !job.ValidID(string(id)) {
-		return item{}, nil // nobody's: its sequence is 0
-	}
-	s := decodeStored(id, data, time.Now())
-	if s.damaged {
-		return item{}, nil
-	}
-	s.Sequence = sequence
-	revision, err := q.create(ctx, s)
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		return q.load(ctx, id)
-	}
-	if err != nil {
-		return item{}, fmt.Errorf("write record of %s: %w", id, err)
-	}
-	q.know(s, revision)
-	return item{stored: s, revision: revision}, nil
-}
-
-// drop removes a message that stands for no work. A record that cannot be read
-// gets its end written, so that the job's readers hear of it.
-func (q *JetStream) drop(ctx context.Context, m jetstream.Msg, it item) error {
-	if it.damaged {
-		s := it.ended(job.Failed, it.Outcome)
-		if _, err := q.write(ctx, s, it.revision); err != nil && !errors.Is(err, errChanged) {
-			return err
-		}
-		return q.ended(ctx, m, s)
-	}
-	return m.DoubleAck(ctx)
-}
-
-// ended does what is left to do for a job that the queue itself has ended.
-func (q *JetStream) ended(ctx context.Context, m jetstream.Msg, s stored) error {
-	q.dropInputs(ctx, s)
-	if q.options.Ended != nil {
-		q.options.Ended(ctx, s.Record)
-	}
-	return m.DoubleAck(ctx)
-}
-
-// equip makes the lease of a job that is ours, its pictures with it. A job
-// whose pictures are lost fails.
-func (q *JetStream) equip(ctx context.Context, it item, m jetstream.Msg) (Lease, error) {
-	s := it.stored
-	r, err := q.getInputs(ctx, s)
-	if err != nil && ctx.Err() == nil {
-		q.options.Log.Error("a job cannot run", "job", s.ID, "error", err)
-		o := job.Outcome{Kind: job.Internal, Message: "The pictures sent with the job are lost on the server"}
-		s, _, err = q.change(ctx, s.ID, func(now stored) (stored, error) { return now.ended(job.Failed, o), nil })
-		if err != nil {
-			return nil, err
-		}
-		return nil, q.ended(ctx, m, s)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.Record.Request = r
-	l, err := q.hold(s, it.revision, m)
-	if err != nil {
-		return nil, err // not l, which would be a Lease that is not nil
-	}
-	return l, nil
-}
-
-// reclaim asks once for the jobs that a node had in an earlier life of its
-// process, and for those that were handed back to a server that has been
-// started again since, which forgets that: their messages come at once.
-func (q *JetStream) reclaim(ctx context.Context, node string) {
-	q.mu.Lock()
-	done := q.reclaimed[node]
-	q.reclaimed[node] = true
-	q.mu.Unlock()
-	if done {
-		return
-	}
-	lost := q.index.filter(func(it *item) bool {
-		return it.Reply != "" && (it.State == job.Queued || it.State == job.Running && it.Node == node)
-	})
-	for _, it := range lost {
-		if q.holds(it.ID) {
-			continue
-		}
-		q.options.Log.Info("take a job back", "job", it.ID, "attempt", it.Attempt)
-		if err := q.nak(ctx, it.Reply); err != nil {
-			q.options.Log.Warn("ask for a job again", "job", it.ID, "error", err)
-		}
-	}
-}
-
-// nak hands a message back and waits until the server has it.
-func (q *JetStream) nak(ctx context.Context, reply string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	_, err := q.js.Conn().RequestWithContext(ctx, reply, []byte("-NAK"))
-	return err
-}
-
-func (q *JetStream) holds(id job.ID) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.leases[id] != nil
 }

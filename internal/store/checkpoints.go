@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"waggle/internal/bus"
 	"waggle/internal/job"
 )
 
@@ -42,13 +43,18 @@ func (c *Checkpoints) Save(ctx context.Context, id job.ID, index int, data []byt
 	return nil
 }
 
-// Load returns the checkpoint, ErrNotFound if there is none.
+// Load returns the checkpoint, ErrNotFound if there is none. It waits for
+// servers that do not answer: without it the picture would begin anew.
 func (c *Checkpoints) Load(ctx context.Context, id job.ID, index int) ([]byte, error) {
 	n, err := name(id, index)
 	if err != nil {
 		return nil, err
 	}
-	data, err := c.bucket.GetBytes(ctx, n)
+	var data []byte
+	err = bus.Patiently(ctx, nil, patience, func() (err error) {
+		data, err = c.bucket.GetBytes(ctx, n)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, ErrNotFound
 	}

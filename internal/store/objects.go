@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"waggle/internal/bus"
 	"waggle/internal/job"
 )
 
@@ -23,6 +24,9 @@ const (
 	// clearTo is what is left of the limit when the oldest pictures go, so
 	// that they do not go one by one.
 	clearTo = 0.9
+	// patience is how long a picture is tried to be written or read while the
+	// servers do not answer.
+	patience = time.Minute
 )
 
 // Options bound what is kept. Zero values mean the defaults.
@@ -79,7 +83,10 @@ func name(id job.ID, index int) (string, error) {
 func (s *Objects) Put(ctx context.Context, id job.ID, index int, png []byte) error {
 	n, err := name(id, index)
 	if err == nil {
-		_, err = s.bucket.PutBytes(ctx, n, png)
+		err = bus.Patiently(ctx, s.stop, patience, func() error {
+			_, err := s.bucket.PutBytes(ctx, n, png)
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("store picture %d of %s: %w", index, id, err)

@@ -65,6 +65,8 @@ const jobPath = (id) => `/v1/jobs/${encodeURIComponent(id)}`;
 
 export const submit = (operation) => call('POST', '/v1/jobs', operation);
 export const cancel = (id) => call('DELETE', jobPath(id));
+/** order is 'pause', 'resume' or 'front': before the others that wait. Returns the job's state, or 'pausing'. */
+export const direct = async (id, order) => (await call('POST', `${jobPath(id)}/${order}`)).status;
 export const record = (id) => call('GET', jobPath(id));
 export const records = async (query) => (await call('GET', `/v1/jobs?${query}`)).jobs ?? [];
 /** The models whose settings are known; those still loading have none. */

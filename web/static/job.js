@@ -1,6 +1,8 @@
 // A job as this page knows it: what was asked, and what has been heard of it.
 
 const window = 8; // steps over which the speed is averaged
+const turns = ['running', 'queued', 'paused'];
+const priorities = ['high', 'normal', 'low'];
 const over = new Set(['complete', 'failed', 'cancelled']);
 
 export class Job {
@@ -28,6 +30,8 @@ export class Job {
   /** Takes over what a newer record or state message says. */
   learn(record) {
     if (record.state) this.state = record.state;
+    this.pausing = this.state === 'running' && Boolean(record.pause_requested);
+    this.place = record.place;
     const [picture] = record.pictures ?? [];
     this.seed = picture?.seed ?? record.seed ?? this.seed;
     this.width = picture?.width ?? this.width;
@@ -36,6 +40,11 @@ export class Job {
     this.total = record.total ?? this.total;
     this.message = record.message ?? this.message;
     this.elapsed = record.elapsed_ms ?? this.elapsed;
+  }
+
+  /** Whether it is paused, or will be after the step that runs. */
+  get held() {
+    return this.state === 'paused' || this.state === 'running' && Boolean(this.pausing);
   }
 
   get done() {
@@ -54,6 +63,7 @@ export class Job {
         break;
       case 'state':
         this.state = event.state;
+        this.pausing = false;
         this.restart();
         break;
       case 'complete':
@@ -65,6 +75,26 @@ export class Job {
         this.message = event.message;
         this.state = event.kind === 'cancelled' || event.message === 'Job cancelled by user' ? 'cancelled' : 'failed';
     }
+  }
+
+  /** Before or after another in the order in which they are made: what runs, what waits, what is paused. */
+  compare(other) {
+    const turn = turns.indexOf(this.state) - turns.indexOf(other.state);
+    const [mine, theirs] = this.state === 'queued' ? [this.line, other.line] : [this.age, other.age];
+    return turn || (mine < theirs ? -1 : Number(mine > theirs));
+  }
+
+  get rank() {
+    return priorities.indexOf(this.request.priority ?? 'normal');
+  }
+
+  /** Its place among those that wait, as text; one that the server has not told yet is the last. */
+  get line() {
+    return `${this.rank} ${this.place ?? `~ ${this.age}`}`;
+  }
+
+  get age() {
+    return `${this.created} ${this.id}`;
   }
 
   /** Forgets the speed: what comes next may be a replay. */

@@ -88,7 +88,7 @@ async function lost(id, text) {
 
 /** After the picture on the stage is finished, the next of ours that forms takes its place. */
 function follow(job) {
-  if (job.ours && !pinned && job.state === 'running' && (stage.job()?.done ?? true)) present(job);
+  if (job.ours && !pinned && job.state === 'running' && stage.free()) present(job);
 }
 
 /** Tells screen readers what matters: the start, every quarter, the end. */
@@ -138,7 +138,7 @@ function accepted(job) {
   if (jobs.has(job.id)) job = jobs.get(job.id); // the socket was faster
   else jobs.set(job.id, job);
   job.ours = true;
-  if (stage.job()?.done ?? true) {
+  if (stage.free()) {
     pinned = false;
     present(job);
   }
@@ -163,6 +163,24 @@ async function cancel(job) {
     stage.update(job);
   }
 }
+
+/** Tells the server to pause, resume or advance ('front') a job; the socket tells what comes of it. */
+async function direct(job, order) {
+  if (!job || job.done || job.asking) return;
+  job.asking = true;
+  try {
+    const status = await api.direct(job.id, order);
+    job.pausing = status === 'pausing' && job.state === 'running';
+    $('announce').textContent = `${{ pause: 'Paused', resume: 'Resumed', front: 'Next' }[order]}: ${job.request.prompt}`;
+  } catch (problem) {
+    if (problem.status !== 404 && problem.status !== 409) complain(`Cannot ${order === 'front' ? 'move it' : order}: ${problem.message}`);
+  } finally {
+    job.asking = false;
+    changed(job);
+  }
+}
+
+const hold = (job) => direct(job, job.held ? 'resume' : 'pause');
 
 /** Makes a shown job's picture again, as it was asked for or with a new seed. */
 function repeat(job, seed) {
@@ -192,7 +210,7 @@ function complain(text) {
 
 const coloursOf = (job) => drawer.coloursOf(form.model(job.request.model));
 const newestFirst = () => [...jobs.values()].sort((a, b) => b.created - a.created);
-const active = () => newestFirst().reverse().filter((job) => !job.done);
+const active = () => [...jobs.values()].filter((job) => !job.done).sort((a, b) => a.compare(b));
 
 function listen(job) {
   if (!job.done) channel.subscribe(job.id, drawer.wanted(coloursOf(job)));
@@ -204,7 +222,7 @@ function changed(job) {
 }
 
 function render() {
-  lists.queue(active(), stage.job(), { open, drop: cancel });
+  lists.queue(active(), stage.job(), { open, front: (job) => direct(job, 'front'), hold, 'go-on': hold, drop: cancel });
   const finished = newestFirst().filter((job) => job.state === 'complete');
   finished.splice(galleryLength).forEach(forget);
   lists.gallery(finished, stage.job(), open);
@@ -282,6 +300,7 @@ function begin() {
 
 $('compose').addEventListener('submit', (event) => { event.preventDefault(); submit(); });
 $('cancel').addEventListener('click', () => cancel(stage.job()));
+$('hold').addEventListener('click', () => hold(stage.job()));
 $('retry').addEventListener('click', () => repeat(stage.job(), stage.job().request.seed));
 $('again').addEventListener('click', () => repeat(stage.job()));
 $('reuse').addEventListener('click', () => {

@@ -12,6 +12,9 @@ let due = false; // a drawing is scheduled
 
 export const job = () => shown;
 
+/** Whether nothing forms or is about to: another job may take the stage. */
+export const free = () => !shown || shown.done || shown.state === 'paused';
+
 /** Puts a job on the stage. */
 export function show(next) {
   const other = next.id !== shown?.id;
@@ -49,8 +52,8 @@ export function preview(of) {
 }
 
 const views = {
-  queued: () => ({ state: 'waiting', status: 'Waiting for its turn', notice: '' }),
-  paused: (of) => ({ state: 'waiting', status: `Paused at step ${of.step} of ${of.total}`, notice: '' }),
+  queued: (of) => ({ state: 'waiting', status: of.step ? `Waiting to go on at step ${of.step} of ${of.total}` : 'Waiting for its turn', notice: '' }),
+  paused: (of) => ({ state: 'paused', status: of.step ? `Paused at step ${of.step} of ${of.total}` : 'Paused before it began', notice: '' }),
   running: (of) => ({
     state: of.preview ? 'forming' : 'waiting', notice: '',
     status: of.step < of.total || !of.step ? (of.step ? `Step ${of.step} of ${of.total}` : 'Starting') : 'Finishing the picture',
@@ -67,8 +70,10 @@ export function update(of) {
   frame.parentElement.style.setProperty('--ratio', of.width && of.height ? of.width / of.height : 1);
   frame.dataset.state = view.state;
   notice.textContent = view.notice;
-  $('status').textContent = of.cancelling && !of.done ? 'Cancelling…' : view.status;
+  $('status').textContent = of.cancelling && !of.done ? 'Cancelling…' : of.pausing && of.state === 'running' ? 'Pausing after this step…' : view.status;
   progress(of);
+  $('hold').hidden = of.done;
+  $('hold').textContent = of.held ? 'Resume' : 'Pause';
   $('cancel').hidden = of.done;
   $('cancel').disabled = Boolean(of.cancelling);
   $('retry').hidden = of.state !== 'failed' && of.state !== 'cancelled';

@@ -1,0 +1,128 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// openPatience is how long a stream is tried to be opened while the
+	// cluster chooses its leaders.
+	openPatience = 30 * time.Second
+	// readPatience is how long an object is tried to be read, of which the
+	// server that answers may not have all yet.
+	readPatience = 5 * time.Second
+	retryRead    = 200 * time.Millisecond
+)
+
+// replicated is JetStream on a cluster, of which one server is often behind
+// the others, or away:
+//
+//   - buckets are read from their leader. Any copy may answer as the client
+//     library opens them, and a copy that is behind says that there is no
+//     such record, or shows one that was replaced long ago;
+//   - an object that cannot be read whole is read again;
+//   - opening waits for a leader, and never takes copies away.
+type replicated struct{ jetstream.JetStream }
+
+// CreateOrUpdateStream implements jetstream.JetStream.
+func (r *replicated) CreateOrUpdateStream(ctx context.Context, c jetstream.StreamConfig) (s jetstream.Stream, err error) {
+	err = opening(ctx, func(ctx context.Context) error {
+		c.Replicas = r.copies(ctx, c.Name, c.Replicas)
+		s, err = r.JetStream.CreateOrUpdateStream(ctx, c)
+		return err
+	})
+	return s, err
+}
+
+// CreateOrUpdateKeyValue implements jetstream.JetStream.
+func (r *replicated) CreateOrUpdateKeyValue(ctx context.Context, c jetstream.KeyValueConfig) (kv jetstream.KeyValue, err error) {
+	stream := "KV_" + c.Bucket
+	err = opening(ctx, func(ctx context.Context) error {
+		c.Replicas = r.copies(ctx, stream, c.Replicas)
+		_, err := r.JetStream.CreateOrUpdateKeyValue(ctx, c)
+		if err == nil {
+			err = r.readFromLeader(ctx, stream)
+		}
+		if err == nil {
+			kv, err = r.JetStream.KeyValue(ctx, c.Bucket)
+		}
+		return err
+	})
+	return kv, err
+}
+
+// CreateOrUpdateObjectStore implements jetstream.JetStream.
+func (r *replicated) CreateOrUpdateObjectStore(ctx context.Context, c jetstream.ObjectStoreConfig) (s jetstream.ObjectStore, err error) {
+	stream := "OBJ_" + c.Bucket
+	err = opening(ctx, func(ctx context.Context) error {
+		c.Replicas = r.copies(ctx, stream, c.Replicas)
+		_, err := r.JetStream.CreateOrUpdateObjectStore(ctx, c)
+		if err == nil {
+			err = r.readFromLeader(ctx, stream)
+		}
+		if err == nil {
+			s, err = r.JetStream.ObjectStore(ctx, c.Bucket)
+		}
+		return err
+	})
+	return objects{s}, err
+}
+
+// opening tries until a stream is open, or there is an error that waiting does
+// not mend.
+func opening(ctx context.Context, open func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
+	return patiently(ctx, func(error) {}, func() error {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		return open(ctx)
+	})
+}
+
+// copies is on how many servers a stream shall be: no fewer than now.
+func (r *replicated) copies(ctx context.Context, stream string, want int) int {
+	s, err := r.Stream(ctx, stream)
+	if err != nil {
+		return want // it is not there, or creating it will tell
+	}
+	return max(want, s.CachedInfo().Config.Replicas)
+}
+
+// readFromLeader makes whoever opens a bucket's stream from now on ask its
+// leader, and not any copy.
+func (r *replicated) readFromLeader(ctx context.Context, stream string) error {
+	s, err := r.Stream(ctx, stream)
+	if err != nil {
+		return err
+	}
+	c := s.CachedInfo().Config
+	if !c.AllowDirect {
+		return nil
+	}
+	c.AllowDirect = false
+	_, err = r.UpdateStream(ctx, c)
+	return err
+}
+
+// objects reads again what it could not read whole.
+type objects struct{ jetstream.ObjectStore }
+
+// GetBytes implements jetstream.ObjectStore.
+func (o objects) GetBytes(ctx context.Context, name string, options ...jetstream.GetObjectOpt) ([]byte, error) {
+	for deadline := time.Now().Add(readPatience); ; {
+		data, err := o.ObjectStore.GetBytes(ctx, name, options...)
+		if err == nil || errors.Is(err, jetstream.ErrObjectNotFound) || time.Now().After(deadline) {
+			return data, err
+		}
+		select {
+		case <-time.After(retryRead):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}

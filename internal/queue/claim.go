@@ -1,0 +1,196 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"waggle/internal/bus"
+	"waggle/internal/job"
+)
+
+const (
+	// A message newer than the one its record names may be named by it any
+	// moment: it is looked at again, and dropped after unnamedLimit times.
+	unnamedDelay = 500 * time.Millisecond
+	unnamedLimit = 20
+	// claimTries is how often others may change a record in between.
+	claimTries = 10
+)
+
+// errRefused: the consumer does not take the job.
+var errRefused = errors.New("queue: not a job for this consumer")
+
+// standing is what a message of a job is worth, as the job's record says.
+type standing int
+
+const (
+	leftOver standing = iota // it stands for no work any more
+	unnamed                  // the record does not name it yet
+	present                  // it stands for the job
+)
+
+func (s stored) standing(sequence uint64) standing {
+	switch {
+	case s.damaged || sequence < s.Sequence:
+		return leftOver
+	case sequence > s.Sequence:
+		return unnamed
+	case s.inLine():
+		return present
+	}
+	return leftOver
+}
+
+// claim makes this node the one that runs the job of a message; nil if the
+// message gives it nothing to run.
+func (q *JetStream) claim(ctx context.Context, m jetstream.Msg, c Consumer) (Lease, error) {
+	about, err := m.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	id, sequence := job.ID(m.Headers().Get(idHeader)), about.Sequence.Stream
+	for range claimTries {
+		it, err := q.load(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			it, err = q.adopt(ctx, id, m.Data(), sequence)
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch it.standing(sequence) {
+		case leftOver:
+			return nil, q.drop(ctx, m, it)
+		case unnamed:
+			if about.NumDelivered < unnamedLimit {
+				return nil, m.NakWithDelay(unnamedDelay)
+			}
+			return nil, q.drop(ctx, m, it)
+		}
+		l, err := q.begin(ctx, m, it, c)
+		if !errors.Is(err, errChanged) {
+			return l, err
+		}
+	}
+	return nil, errChanged
+}
+
+// begin leases the job of a message, errChanged if its record has changed; nil
+// if that ends the job.
+func (q *JetStream) begin(ctx context.Context, m jetstream.Msg, it item, c Consumer) (Lease, error) {
+	if l := q.leaseOf(it.ID); l != nil && l.lease == it.Lease {
+		return nil, nil // the server's clock has leapt: the job runs here, and its lease renews this message too
+	}
+	if !c.takes(it.Record) {
+		return nil, errRefused
+	}
+	s := q.undoubted(it.stored).started(c.Node, uuid.NewString(), m.Reply())
+	r, err := q.getInputs(ctx, s)
+	if errors.Is(err, errLost) {
+		q.options.Log.Error("a job cannot run", "job", s.ID, "error", err)
+		s, err = s.withoutInputs(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	revision, err := q.write(ctx, s, it.revision)
+	if err != nil {
+		q.doubt(s, err)
+		return nil, err
+	}
+	if s.State.Final() {
+		q.tellEnd(ctx, s)
+		return nil, m.DoubleAck(ctx)
+	}
+	s.Record.Request = r
+	l, err := q.hold(s, revision, m)
+	if err != nil {
+		return nil, err // not l, which would be a Lease that is not nil
+	}
+	return l, nil
+}
+
+// doubt notes a lease that was to be written, and may have been.
+func (q *JetStream) doubt(s stored, err error) {
+	if !bus.Unreachable(err) {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unsure[s.ID] = s.Lease
+}
+
+// undoubted is a record whose lease is not one in doubt: nobody ran the job
+// under that, so its message does not come again because a run was lost.
+func (q *JetStream) undoubted(s stored) stored {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lease, ok := q.unsure[s.ID]
+	delete(q.unsure, s.ID)
+	if ok && s.State == job.Running && s.Lease == lease {
+		s.State = job.Queued
+	}
+	return s
+}
+
+// adopt writes the record of a message that has none: the process that took
+// the job in died in between, or has not come to it yet. A message that carries
+// none, or whose job was removed, gets an item that does not name it.
+func (q *JetStream) adopt(ctx context.Context, id job.ID, data []byte, sequence uint64) (item, error) {
+	if !job.ValidID(string(id)) {
+		return item{}, nil
+	}
+	s := decodeStored(id, data, time.Now())
+	if s.damaged {
+		return item{}, nil
+	}
+	s.Sequence = sequence
+	revision, err := q.write(ctx, s, 0) // not over the mark of a removed record
+	if errors.Is(err, errChanged) {
+		it, err := q.load(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return item{}, nil
+		}
+		return it, err
+	}
+	if err != nil {
+		return item{}, fmt.Errorf("write record of %s: %w", id, err)
+	}
+	return item{stored: s, revision: revision}, nil
+}
+
+// drop removes a message that stands for no work. A record that cannot be read
+// gets its end written, so that the job's readers hear of it.
+func (q *JetStream) drop(ctx context.Context, m jetstream.Msg, it item) error {
+	if err := q.endDamaged(ctx, it); err != nil {
+		return err
+	}
+	return m.DoubleAck(ctx)
+}
+
+func (q *JetStream) endDamaged(ctx context.Context, it item) error {
+	if !it.damaged {
+		return nil
+	}
+	s := it.ended(job.Failed, it.Outcome)
+	if _, err := q.write(ctx, s, it.revision); err != nil {
+		if errors.Is(err, errChanged) {
+			return nil
+		}
+		return err
+	}
+	q.tellEnd(ctx, s)
+	return nil
+}
+
+// tellEnd does what is left to do for a job that the queue itself has ended.
+func (q *JetStream) tellEnd(ctx context.Context, s stored) {
+	q.dropInputs(ctx, s)
+	if q.options.Ended != nil {
+		q.options.Ended(ctx, s.Record)
+	}
+}
