@@ -103,7 +103,7 @@ func (d *Device) probeSubgroupSize() (int, error) {
 	p := d.NewProgram("subgroup size")
 	defer p.Close()
 	p.Dispatch(kernel, nil, [3]int{1, 1, 1}, Write(out))
-	if err := p.Run(0); err != nil {
+	if err := p.Run(); err != nil {
 		return 0, err
 	}
 	answer, err := d.Read(out, 0, 4)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -73,7 +74,7 @@ func TestProgramWithBufferAndImage(t *testing.T) {
 	p := d.NewProgram("test")
 	p.CopyToImage(im, a, 0, n)
 	p.Dispatch(k, []uint32{n}, [3]int{(n + 63) / 64, 1, 1}, Read(a), Read(im), Write(y))
-	if err := p.Run(0); err != nil {
+	if err := p.Run(); err != nil {
 		t.Fatal(err)
 	}
 	got, err := d.Read(y, 0, 16*n)
@@ -94,21 +95,20 @@ func TestProgramWithBufferAndImage(t *testing.T) {
 	}
 }
 
-func TestStridedCopy(t *testing.T) {
+func TestCopy(t *testing.T) {
 	d := open(t)
 	src, _ := d.NewBuffer("src", 32)
-	dst, _ := d.NewBuffer("dst", 8)
+	dst, _ := d.NewBuffer("dst", 16)
 	d.Write(src, 0, bytesOf([]float32{0, 1, 2, 3, 4, 5, 6, 7}))
+	d.Write(dst, 0, bytesOf([]float32{8, 8, 8, 8}))
 	p := d.NewProgram("test")
-	p.Copy(dst, 0, src, 0, 8, 8, 4)
-	for step, want := range []float32{0, 2, 4, 6, 0} {
-		if err := p.Run(step); err != nil {
-			t.Fatal(err)
-		}
-		got, err := d.Read(dst, 0, 4)
-		if err != nil || floats(got)[0] != want {
-			t.Errorf("step %d: got %v, %v, want %v", step, floats(got), err, want)
-		}
+	p.Copy(dst, 4, src, 20, 8)
+	if err := p.Run(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.Read(dst, 0, 16)
+	if want := []float32{8, 5, 6, 8}; err != nil || !slices.Equal(floats(got), want) {
+		t.Errorf("got %v, %v, want %v", floats(got), err, want)
 	}
 }
 
@@ -124,33 +124,33 @@ func TestMistakesAreErrors(t *testing.T) {
 	im, _ := d.NewImage("im", Float4, 64)
 	one := [3]int{1, 1, 1}
 	for name, record := range map[string]func(p *Program){
-		"too many workgroups":   func(p *Program) { p.Dispatch(k, []uint32{1}, [3]int{70000, 1, 1}, Read(b), Read(im), Write(c)) },
-		"no workgroups":         func(p *Program) { p.Dispatch(k, []uint32{1}, [3]int{0, 1, 1}, Read(b), Read(im), Write(c)) },
-		"missing binding":       func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(b), Write(c)) },
-		"missing parameters":    func(p *Program) { p.Dispatch(k, nil, one, Read(b), Read(im), Write(c)) },
-		"buffer for image":      func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(b), Read(b), Write(c)) },
-		"read for write":        func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(b), Read(im), Read(c)) },
-		"same memory":           func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(b), Read(im), Write(b)) },
-		"range past the end":    func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(Range{b, 512, 1024}), Read(im), Write(c)) },
-		"crooked offset":        func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(Range{b, 4, 16}), Read(im), Write(c)) },
-		"copy past the end":     func(p *Program) { p.Copy(c, 1020, b, 0, 8, 0, 0) },
-		"copy onto itself":      func(p *Program) { p.Copy(b, 0, b, 512, 8, 0, 0) },
-		"image copy too long":   func(p *Program) { p.CopyToImage(im, b, 0, 65) },
-		"strided copy too long": func(p *Program) { p.Copy(c, 0, b, 0, 8, 8, 200) },
+		"too many workgroups":    func(p *Program) { p.Dispatch(k, []uint32{1}, [3]int{70000, 1, 1}, Read(b), Read(im), Write(c)) },
+		"no workgroups":          func(p *Program) { p.Dispatch(k, []uint32{1}, [3]int{0, 1, 1}, Read(b), Read(im), Write(c)) },
+		"missing binding":        func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(b), Write(c)) },
+		"missing parameters":     func(p *Program) { p.Dispatch(k, nil, one, Read(b), Read(im), Write(c)) },
+		"buffer for image":       func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(b), Read(b), Write(c)) },
+		"read for write":         func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(b), Read(im), Read(c)) },
+		"same memory":            func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(b), Read(im), Write(b)) },
+		"range past the end":     func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(Range{b, 512, 1024}), Read(im), Write(c)) },
+		"crooked offset":         func(p *Program) { p.Dispatch(k, []uint32{1}, one, Read(Range{b, 4, 16}), Read(im), Write(c)) },
+		"copy past the end":      func(p *Program) { p.Copy(c, 1020, b, 0, 8) },
+		"copy onto itself":       func(p *Program) { p.Copy(b, 0, b, 512, 8) },
+		"image copy too long":    func(p *Program) { p.CopyToImage(im, b, 0, 65) },
+		"copy from past the end": func(p *Program) { p.Copy(c, 0, b, 1020, 8) },
 	} {
 		p := d.NewProgram("test")
 		record(p)
-		if err := p.Run(0); err == nil {
+		if err := p.Run(); err == nil {
 			t.Errorf("%s: want an error", name)
 		}
 	}
 	p := d.NewProgram("closed")
 	p.Dispatch(k, []uint32{1}, one, Read(b), Read(im), Write(c))
-	if err := p.Run(0); err != nil {
+	if err := p.Run(); err != nil {
 		t.Fatal(err)
 	}
 	c.Close()
-	if err := p.Run(0); err == nil || !strings.Contains(err.Error(), "closed") {
+	if err := p.Run(); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("a closed buffer: got %v", err)
 	}
 	if _, err := d.Read(b, 1020, 8); err == nil {

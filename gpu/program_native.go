@@ -99,7 +99,7 @@ type command struct {
 	group  *wgpu.BindGroup
 	counts [3]int
 	uses   []Binding
-	copy   func(e *wgpu.CommandEncoder, step int) error
+	copy   func(e *wgpu.CommandEncoder) error
 }
 
 // Program is a list of dispatches and copies. The first mistake made while recording sticks and is returned by Run.
@@ -233,22 +233,16 @@ func checkAliases(bindings []Binding) error {
 	return nil
 }
 
-// Copy records a copy of size bytes from src to dst; all multiples of 4. With stride, the source is stride·step further
-// on at run number step, wrapping after wrap steps.
-func (p *Program) Copy(dst *Buffer, dstOffset uint64, src *Buffer, srcOffset, size, stride uint64, wrap int) {
-	last := srcOffset + stride*uint64(max(wrap-1, 0)) + size
-	if dst == src || last > src.size || dstOffset+size > dst.size || (dstOffset|srcOffset|size|stride)%4 != 0 {
+// Copy records a copy of size bytes from src to dst; all multiples of 4.
+func (p *Program) Copy(dst *Buffer, dstOffset uint64, src *Buffer, srcOffset, size uint64) {
+	if dst == src || srcOffset+size > src.size || dstOffset+size > dst.size || (dstOffset|srcOffset|size)%4 != 0 {
 		p.fail("copy of %d bytes from %s (%d) to %s (%d) is out of range", size, src.label, src.size, dst.label, dst.size)
 		return
 	}
 	p.commands = append(p.commands, command{
 		label: "copy", uses: []Binding{Read(src), Write(dst)},
-		copy: func(e *wgpu.CommandEncoder, step int) error {
-			at := srcOffset
-			if wrap > 0 {
-				at += stride * uint64(step%wrap)
-			}
-			return e.TryCopyBufferToBuffer(src.raw, at, dst.raw, dstOffset, size)
+		copy: func(e *wgpu.CommandEncoder) error {
+			return e.TryCopyBufferToBuffer(src.raw, srcOffset, dst.raw, dstOffset, size)
 		},
 	})
 }
@@ -264,7 +258,7 @@ func (p *Program) CopyToImage(im *Image, src *Buffer, offset uint64, texels int)
 	full, rest := texels/ImageWidth, texels%ImageWidth
 	p.commands = append(p.commands, command{
 		label: "copy to image", uses: []Binding{Read(src), Write(im)},
-		copy: func(e *wgpu.CommandEncoder, _ int) error {
+		copy: func(e *wgpu.CommandEncoder) error {
 			if full > 0 {
 				if err := copyLines(e, im, 0, src, offset, ImageWidth, full); err != nil {
 					return err
@@ -327,9 +321,8 @@ func (p *Program) bind(g pendingGroup) error {
 	return err
 }
 
-// Run submits the whole program. It does not wait: Device.Wait and Device.Read do. Step selects the part of sources that
-// strided copies read.
-func (p *Program) Run(step int) error {
+// Run submits the whole program. It does not wait: Device.Wait and Device.Read do.
+func (p *Program) Run() error {
 	if err := p.seal(); err != nil {
 		return err
 	}
@@ -347,7 +340,7 @@ func (p *Program) Run(step int) error {
 		return fmt.Errorf("program %s: %w", p.label, err)
 	}
 	defer encoder.Release()
-	if err := encode(encoder, p.commands, step); err != nil {
+	if err := encode(encoder, p.commands); err != nil {
 		return fmt.Errorf("program %s: %w", p.label, err)
 	}
 	if err := d.submit(encoder); err != nil {
@@ -375,7 +368,7 @@ func (p *Program) alive() error {
 }
 
 // encode writes commands down, consecutive dispatches as one compute pass.
-func encode(encoder *wgpu.CommandEncoder, commands []command, step int) error {
+func encode(encoder *wgpu.CommandEncoder, commands []command) error {
 	var pass *wgpu.ComputePassEncoder
 	end := func() (err error) {
 		if pass != nil {
@@ -390,7 +383,7 @@ func encode(encoder *wgpu.CommandEncoder, commands []command, step int) error {
 			if err := end(); err != nil {
 				return err
 			}
-			if err := c.copy(encoder, step); err != nil {
+			if err := c.copy(encoder); err != nil {
 				return fmt.Errorf("%s: %w", c.label, err)
 			}
 			continue

@@ -110,7 +110,7 @@ func (d *Device) runOnce(k *Kernel) error {
 	p := d.NewProgram("warm")
 	defer p.Close()
 	p.Dispatch(k, params, [3]int{1, 1, 1}, bindings...)
-	if err := p.Run(0); err != nil {
+	if err := p.Run(); err != nil {
 		return err
 	}
 	return d.Wait()

@@ -1,14 +1,13 @@
-// add: y = a + b elementwise; b's rows repeat every period (a vector added to each place, a value of each step).
+// add: y = a + b elementwise, or with a row of b for each run of rows of a (a vector added to every place of a picture).
 //
 //   a [rows,C] f32    b [_,C] f32    y [rows,C] f32
 //
-// Row r of a meets row ((r + firstRow) / each) % period of b. Dispatch (⌈C/(4·16)⌉, ⌈rows/8⌉, 1).
+// Row r of a meets row (r + firstRow) / each of b. Dispatch (⌈C/(4·16)⌉, ⌈rows/8⌉, 1).
 struct Params {
   rows: u32,
   texels: u32, // ⌈C/4⌉
   firstRow: u32,
   each: u32,
-  period: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
@@ -23,7 +22,6 @@ fn main(@builtin(global_invocation_id) global: vec3<u32>) {
   // Invocations past the end repeat the last place: a branch would make the store slow on software adapters.
   let id = min(global.xy, vec2<u32>(p.texels, p.rows) - 1u);
   let at = id.y * p.texels + id.x;
-  let q = divide(id.y + p.firstRow, p.each);
-  let row = q - divide(q, p.period) * p.period;
+  let row = divide(id.y + p.firstRow, p.each);
   y[at] = a[at] + b[row * p.texels + id.x];
 }

@@ -16,6 +16,7 @@ type benchCommand struct {
 	Size  string `help:"WIDTHxHEIGHT in pixels."`
 	Steps int    `default:"0" help:"Denoising steps (the model's default otherwise)."`
 	Runs  int    `default:"3" help:"Pictures to make after one to warm up; the quickest counts."`
+	Batch int    `default:"1" help:"Pictures to draw together; steps are counted for each."`
 	JSON  bool   `name:"json" help:"Print JSON."`
 	Paced bool   `help:"After the picture to warm up, make one for every line on standard input and print its times as JSON."`
 
@@ -28,6 +29,7 @@ type result struct {
 	Width   int     `json:"width"`
 	Height  int     `json:"height"`
 	Steps   int     `json:"steps"`
+	Batch   int     `json:"batch"` // pictures drawn together; times are a picture's share
 	Adapter string  `json:"adapter"`
 	Step    float64 `json:"ms_per_step"`
 	StepCPU float64 `json:"cpu_ms_per_step,omitempty"`
@@ -42,6 +44,9 @@ type result struct {
 func (c *benchCommand) Run(ctx context.Context) error {
 	if c.Runs < 0 {
 		return fmt.Errorf("--runs %d: want 0 or more", c.Runs)
+	}
+	if c.Batch < 1 {
+		return fmt.Errorf("--batch %d: want 1 or more", c.Batch)
 	}
 	l, err := c.load()
 	if err != nil {
@@ -104,29 +109,28 @@ func (c *benchCommand) pace(ctx context.Context, l *loaded, r sd.Request) error 
 	return turns.Err()
 }
 
-// measure makes the i-th picture. Each has another prompt, so that text is encoded anew as it is for people.
+// measure makes the i-th batch of pictures. Each picture has another prompt, so that text is encoded anew as it is for people.
 func (c *benchCommand) measure(ctx context.Context, l *loaded, r sd.Request, i int) (result, error) {
-	got := result{Model: c.Model, Width: r.Width, Height: r.Height, Steps: r.Steps, Adapter: l.device.Adapter().Name}
-	if i > 0 {
-		r.Prompt = fmt.Sprintf("%s %d", r.Prompt, i)
-	}
-	var first, last, firstCPU, lastCPU time.Duration // at the ends of steps
-	began, cpu := time.Now(), cpuTime()
-	_, err := l.Generate(ctx, r, func(p sd.Progress) {
-		last, lastCPU = p.Elapsed, cpuTime()-cpu
-		if p.Step == 1 {
-			first, firstCPU = last, lastCPU
-		}
-	})
+	got := result{Model: c.Model, Width: r.Width, Height: r.Height, Steps: r.Steps, Batch: c.Batch, Adapter: l.device.Adapter().Name}
+	began := now()
+	drawings, err := c.begin(l, r, i)
 	if err != nil {
 		return got, err
 	}
-	got.Picture, got.CPU = time.Since(began).Seconds(), (cpuTime() - cpu).Seconds()
-	steps := r.Steps
-	if steps > 1 { // the first one also prepares the others
-		last, lastCPU, steps = last-first, lastCPU-firstCPU, steps-1
+	first, last, err := stepAll(ctx, l, drawings)
+	if err != nil {
+		return got, err
 	}
-	got.Step, got.StepCPU = last.Seconds()*1e3/float64(steps), lastCPU.Seconds()*1e3/float64(steps)
+	for _, d := range drawings {
+		if _, err := l.Finish(d); err != nil {
+			return got, err
+		}
+	}
+	pictures := float64(c.Batch)
+	whole, steps := now().since(began), last.since(first)
+	got.Picture, got.CPU = whole.wall.Seconds()/pictures, whole.cpu.Seconds()/pictures
+	each := pictures * float64(max(r.Steps-1, 1)) / 1e3
+	got.Step, got.StepCPU = steps.wall.Seconds()/each, steps.cpu.Seconds()/each
 	plan, err := l.Plan(r, 1)
 	if err != nil {
 		return got, err
@@ -138,11 +142,62 @@ func (c *benchCommand) measure(ctx context.Context, l *loaded, r sd.Request, i i
 	return got, nil
 }
 
+// begin begins the i-th batch of pictures.
+func (c *benchCommand) begin(l *loaded, r sd.Request, i int) (drawings []*sd.Drawing, err error) {
+	prompt := r.Prompt
+	for k := range c.Batch {
+		if n := i*c.Batch + k; n > 0 {
+			r.Prompt = fmt.Sprintf("%s %d", prompt, n)
+		}
+		d, err := l.Begin(r)
+		if err != nil {
+			return nil, err
+		}
+		drawings = append(drawings, d)
+	}
+	return drawings, nil
+}
+
+// stepAll does all steps of drawings that have equally many. It returns when the steps to count began and ended: all but the
+// first, which also prepares the others, unless it is the only one.
+func stepAll(ctx context.Context, l *loaded, drawings []*sd.Drawing) (first, last instant, err error) {
+	first = now()
+	for !drawings[0].Done() {
+		if err := ctx.Err(); err != nil {
+			return first, last, err
+		}
+		if err := l.Step(drawings...); err != nil {
+			return first, last, err
+		}
+		if last = now(); drawings[0].StepsDone() == 1 && drawings[0].Total() > 1 {
+			first = last
+		}
+	}
+	return first, last, nil
+}
+
+// instant is a point in time, and in the processors' time of this process.
+type instant struct {
+	time time.Time
+	cpu  time.Duration
+}
+
+func now() instant { return instant{time.Now(), cpuTime()} }
+
+// span is the time between two instants.
+type span struct{ wall, cpu time.Duration }
+
+func (i instant) since(before instant) span { return span{i.time.Sub(before.time), i.cpu - before.cpu} }
+
 func (r result) print(asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
-	fmt.Printf("%s %d×%d %d steps on %s: %.1f ms/step, %.2f s/picture, %.2f CPU s/picture, %.1f GFLOP/s, %.0f MB on the device, %.0f MB of Go heap\n",
-		r.Model, r.Width, r.Height, r.Steps, r.Adapter, r.Step, r.Picture, r.CPU, r.Rate, r.Device, r.Heap)
+	together := ""
+	if r.Batch > 1 {
+		together = fmt.Sprintf(", %d pictures together,", r.Batch)
+	}
+	fmt.Printf("%s %d×%d %d steps%s on %s: %.1f ms/step, %.2f s/picture, %.2f CPU s/picture, %.1f GFLOP/s, %.0f MB on the device, %.0f MB of Go heap\n",
+		r.Model, r.Width, r.Height, r.Steps, together, r.Adapter, r.Step, r.Picture, r.CPU, r.Rate, r.Device, r.Heap)
 	return nil
 }

@@ -6,6 +6,22 @@ import (
 	"testing"
 )
 
+// TestBenchBatch draws three pictures together: the times are of one.
+func TestBenchBatch(t *testing.T) {
+	needAdapter(t)
+	var r result
+	o := succeed(t, command(t, "bench", "--batch", "3", "--size", "64x64", "--steps", "3", "--runs", "1", "--json"))
+	if err := json.Unmarshal([]byte(o.out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Batch != 3 || r.Step <= 0 || r.Step*2/1e3 > r.Picture {
+		t.Errorf("%+v: want a batch of 3, and two steps shorter than the picture", r)
+	}
+	if o := finish(t, command(t, "bench", "--batch", "0")); o.code == exitOK || !strings.Contains(o.err, "--batch 0: want 1 or more") {
+		t.Errorf("--batch 0: exit code %d, %s", o.code, o.err)
+	}
+}
+
 // TestBenchPaced sends two lines: after the picture to warm up there must be one for each, and then an end.
 func TestBenchPaced(t *testing.T) {
 	needAdapter(t)

@@ -14,13 +14,13 @@ type compiler struct {
 	weights  *Weights
 	source   weights.Source
 	values   []valueInfo
-	stages   []stage // in the order they run: per job, per schedule, per step
+	stages   []stage // in the order they run: per job, per step
 	producer map[int]int
 	placement
 
-	outputs  map[string]int // value of each output
-	programs [3]*gpu.Program
-	buffers  []*gpu.Buffer // by block
+	outputs  map[string]int  // value of each output
+	programs [2]*gpu.Program // by rate
+	buffers  []*gpu.Buffer   // by block
 	images   []*gpu.Image
 	uses     map[string]kernelUse // kernels noted by the first pass of emission; nil in the second
 	err      error
@@ -158,7 +158,7 @@ func (r *Runtime) Compile(g *Graph, w *Weights) (*Executable, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Executable{compiler: c, inputs: map[string]*input{}, block: -1}
+	e := &Executable{compiler: c, inputs: map[string]*input{}}
 	if err := c.allocate(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("%w (the plan: weights %d MB, buffers %d MB, images %d MB)", err, c.plan().Weights>>20, c.plan().Buffers>>20, c.plan().Images>>20)
@@ -184,12 +184,13 @@ func (r *Runtime) Compile(g *Graph, w *Weights) (*Executable, error) {
 func (c *compiler) record() error {
 	c.uses = map[string]kernelUse{}
 	for pass := range 2 {
-		for rate, name := range []string{"job", "schedule", "step"} {
+		for rate, name := range []string{"job", "step"} {
 			if pass == 1 {
 				c.programs[rate].Close()
 			}
 			c.programs[rate] = c.runtime.device.NewProgram(name)
 		}
+		c.copyInputs()
 		for i := range c.stages {
 			if c.emit(i); c.err != nil {
 				return fmt.Errorf("%s: %w", c.describe(i), c.err)
@@ -205,11 +206,21 @@ func (c *compiler) record() error {
 	return nil
 }
 
-func (c *compiler) describe(i int) string {
-	if n := c.stages[i].node; n != nil {
-		return fmt.Sprintf("%s %s %v", c.stages[i].op, n.Name, n.Shape)
+// copyInputs brings inputs into their images, for those who read them there.
+func (c *compiler) copyInputs() {
+	for i, v := range c.values {
+		if h := c.homes[i]; v.input != "" && h.image != nil {
+			c.programs[v.rate].CopyToImage(c.image(h.image), c.buffer(h.buffer), 0, v.texels())
+		}
 	}
-	return "slice"
+}
+
+func (c *compiler) describe(i int) string {
+	s := &c.stages[i]
+	if s.node == nil {
+		return s.op.String()
+	}
+	return fmt.Sprintf("%s %s %v", s.op, s.node.Name, s.node.Shape)
 }
 
 func (c *compiler) allocate() error {

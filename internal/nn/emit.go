@@ -13,8 +13,6 @@ import (
 func (c *compiler) emit(i int) {
 	s := &c.stages[i]
 	switch s.op {
-	case opSlice:
-		c.emitSlice(s)
 	case OpLinear, OpConv:
 		c.emitMatrix(i, s)
 	case OpGroupNorm:
@@ -104,12 +102,6 @@ func (c *compiler) copyToImage(s *stage) {
 	}
 }
 
-func (c *compiler) emitSlice(s *stage) {
-	v := c.values[s.out]
-	size := uint64(16 * v.rows() * v.quads())
-	c.program(s).Copy(c.buffer(c.homes[s.out].buffer), 0, c.buffer(c.homes[s.in[0].value].buffer), 0, size, size, blockSteps)
-}
-
 // tileRows is how many rows a workgroup of the elementwise kernels takes; across it has 16 vec4s.
 const tileRows = 8
 
@@ -161,23 +153,16 @@ func (c *compiler) emitActivation(s *stage) {
 	}
 }
 
-// emitAdd adds tensors, a vector to every place of its picture, or a value of the job to each step's.
+// emitAdd adds tensors, or a vector to every place of its picture.
 func (c *compiler) emitAdd(s *stage) {
 	v := c.values[s.out]
 	a, b := s.in[0].value, s.in[1].value
-	if s.op == OpAdd && c.values[a].rows() < c.values[b].rows() {
-		a, b = b, a
-	}
-	each, period := 1, c.values[b].rows()
-	if s.op == OpAddPerChannel {
-		each = v.rows() / period
-	}
 	for _, p := range c.rowBands(v) {
-		read, first := gpu.Read(c.whole(b)), p.first
-		if s.op == OpAdd && period == v.rows() {
-			read, first = gpu.Read(c.rows(b, p.first, p.rows)), 0
+		read, first, each := gpu.Read(c.rows(b, p.first, p.rows)), 0, 1
+		if s.op == OpAddPerChannel {
+			read, first, each = gpu.Read(c.whole(b)), p.first, v.rows()/c.values[b].rows()
 		}
-		c.dispatch(s, "add", nil, []int{p.rows, v.quads(), first, each, period}, tileCounts(v.quads(), p.rows),
+		c.dispatch(s, "add", nil, []int{p.rows, v.quads(), first, each}, tileCounts(v.quads(), p.rows),
 			gpu.Read(c.rows(a, p.first, p.rows)), read, gpu.Write(c.rows(s.out, p.first, p.rows)))
 	}
 }
@@ -229,7 +214,7 @@ func (c *compiler) emitGroupNorm(i int, s *stage) {
 		shift, shiftStride = c.part(own.shift), v.quads()
 		for n := range g.pictures {
 			row := 16 * v.quads()
-			c.program(s).Copy(c.buffer(own.shift), uint64(n*row), c.buffer(c.homes[x].buffer), uint64(n*g.pixels*row), uint64(row), 0, 0)
+			c.program(s).Copy(c.buffer(own.shift), uint64(n*row), c.buffer(c.homes[x].buffer), uint64(n*g.pixels*row), uint64(row))
 		}
 	}
 	for _, b := range bands {

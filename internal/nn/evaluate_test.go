@@ -53,7 +53,7 @@ func TestEvaluateResBlock(t *testing.T) {
 	ew, eb := m.random("block.emb.weight", out, d), m.random("block.emb.bias", out)
 	sw := m.random("block.skip.weight", out, c, 1, 1)
 	g := NewGraph(m)
-	x, temb := g.Input("x", PerStep, n, h, w, c), g.Input("t", PerSchedule, n, d)
+	x, temb := g.Input("x", PerStep, n, h, w, c), g.Input("t", PerStep, n, d)
 	b := g.Scope("block")
 	y := b.Conv3x3("conv", b.SiLU(b.GroupNorm("norm", x, 3, 1e-5)), out)
 	y = b.AddPerChannel(y, b.Linear("emb", b.SiLU(temb), out))

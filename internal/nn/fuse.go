@@ -27,9 +27,6 @@ type stage struct {
 	rate       Rate
 }
 
-// opSlice takes the current step's part of a per-schedule value.
-const opSlice Op = 255
-
 // valueInfo is a tensor that a stage makes or the outside gives.
 type valueInfo struct {
 	shape  Shape
@@ -38,16 +35,8 @@ type valueInfo struct {
 	output bool
 }
 
-// blockSteps is how many steps of a schedule are computed at once.
-const blockSteps = 32
-
-// rows of the value in memory: per-schedule values hold a block of steps.
-func (v valueInfo) rows() int {
-	if v.rate == PerSchedule {
-		return blockSteps * v.shape.Rows()
-	}
-	return v.shape.Rows()
-}
+// rows of the value in memory.
+func (v valueInfo) rows() int { return v.shape.Rows() }
 
 // texels of the value in memory. An input with an odd number of vec4s a row has a zero behind its end: products read two
 // at a time.
@@ -71,7 +60,6 @@ type fuser struct {
 	fused   []int                           // for a node swallowed by another: that one; else -1
 	values  []valueInfo                     // by value
 	of      []int                           // value of each node, or -1
-	slices  map[int]int
 	stages  []stage
 }
 
@@ -80,7 +68,7 @@ func fuse(g *Graph, gates func(linear *Node, in int) bool) (*fuser, error) {
 	if g.err != nil {
 		return nil, g.err
 	}
-	f := &fuser{graph: g, gates: gates, readers: make([]int, len(g.nodes)), fused: make([]int, len(g.nodes)), of: make([]int, len(g.nodes)), slices: map[int]int{}}
+	f := &fuser{graph: g, gates: gates, readers: make([]int, len(g.nodes)), fused: make([]int, len(g.nodes)), of: make([]int, len(g.nodes))}
 	for i, n := range g.nodes {
 		f.fused[i], f.of[i] = -1, -1
 		for _, in := range n.In {
@@ -142,7 +130,7 @@ func (f *fuser) swallowResidual(id int, n Node) {
 	for _, pair := range [][2]int{{a, b}, {b, a}} {
 		mine, other := pair[0], pair[1]
 		whole := f.graph.nodes[other].Op != OpColumns
-		if f.readers[mine] == 1 && f.isMatrix(mine) && f.graph.nodes[mine].Rate == f.graph.nodes[other].Rate && whole && mine != other {
+		if f.readers[mine] == 1 && f.isMatrix(mine) && f.graph.nodes[mine].Rate == n.Rate && whole && mine != other {
 			f.fused[mine] = id
 			return
 		}
@@ -220,7 +208,7 @@ func (f *fuser) collect(id int, s *stage) error {
 		s.activation = n.Activation
 	}
 	for _, in := range n.In {
-		s.in = append(s.in, f.current(f.operand(in), s.rate))
+		s.in = append(s.in, f.operand(in))
 	}
 	return nil
 }
@@ -241,9 +229,9 @@ func (f *fuser) collectFused(id int, s *stage) error {
 	case OpActivation:
 		s.activation = n.Activation
 	case OpAddPerChannel:
-		s.vector = f.current(f.operand(other), s.rate)
+		s.vector = f.operand(other)
 	case OpAdd:
-		s.residual = f.current(f.operand(other), s.rate)
+		s.residual = f.operand(other)
 	case OpGEGLU:
 		s.gated = true
 	}
@@ -265,22 +253,6 @@ func (f *fuser) operand(id int) operand {
 		return o
 	}
 	return operand{value: f.of[id], shape: n.Shape}
-}
-
-// current gives a per-step reader the current step's part of a per-schedule value.
-func (f *fuser) current(o operand, reader Rate) operand {
-	v := f.values[o.value]
-	if v.rate != PerSchedule || reader != PerStep {
-		return o
-	}
-	slice, ok := f.slices[o.value]
-	if !ok {
-		slice = f.newValue(valueInfo{shape: v.shape, rate: PerStep})
-		f.slices[o.value] = slice
-		f.stages = append(f.stages, stage{op: opSlice, in: []operand{{value: o.value, shape: v.shape}}, vector: none, residual: none, out: slice, rate: PerStep})
-	}
-	o.value = slice
-	return o
 }
 
 // whole copies a run of channels out of its value for readers that take whole values only.

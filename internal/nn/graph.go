@@ -36,14 +36,13 @@ func (s Shape) Elements() int { return s.Rows() * s.Channels() }
 
 func (s Shape) String() string { return strings.ReplaceAll(fmt.Sprint([]int(s)), " ", ",") }
 
-// Rate says how often a value changes. What does not depend on the step is computed once per job, or for a block of
-// steps at once, whatever order the model code has it in.
+// Rate says how often a value changes. What does not depend on the step is computed once per job, whatever order the model
+// code has it in.
 type Rate uint8
 
 const (
-	PerJob      Rate = iota // text states, cross-attention keys and values
-	PerSchedule             // depends on the timestep only: computed for a block of steps at once
-	PerStep                 // depends on the latent
+	PerJob  Rate = iota // text states, cross-attention keys and values
+	PerStep             // depends on the latent or the timestep
 )
 
 // Op names what a node computes.

@@ -69,7 +69,7 @@ func (k benchCase) run(b *testing.B, r *Runtime) {
 	m := memory{}
 	g := NewGraph(m)
 	g.Output("y", k.build(m, g))
-	inputs := inputsOf(g, 1)
+	inputs := inputsOf(g)
 	e := compileOn(b, r, g, m)
 	for name, values := range inputs {
 		if err := e.SetInput(name, values); err != nil {
@@ -79,7 +79,7 @@ func (k benchCase) run(b *testing.B, r *Runtime) {
 	if b.N == 1 { // the first, shortest round checks the result
 		k.verify(b, g, e, inputs)
 	}
-	if err := e.Run(0); err != nil {
+	if err := e.Run(); err != nil {
 		b.Fatal(err)
 	}
 	if err := r.device.Wait(); err != nil {
@@ -88,7 +88,7 @@ func (k benchCase) run(b *testing.B, r *Runtime) {
 	b.ResetTimer()
 	start := processTime(b)
 	for range b.N {
-		if err := e.Run(0); err != nil {
+		if err := e.Run(); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -108,7 +108,7 @@ func (k benchCase) verify(b *testing.B, g *Graph, e *Executable, inputs map[stri
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := e.Run(0); err != nil {
+	if err := e.Run(); err != nil {
 		b.Fatal(err)
 	}
 	got, err := e.Output("y")

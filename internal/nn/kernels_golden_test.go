@@ -81,7 +81,7 @@ func (op goldenOp) check(t *testing.T, r *Runtime) {
 			t.Fatal(err)
 		}
 	}
-	if err := e.Run(0); err != nil {
+	if err := e.Run(); err != nil {
 		t.Fatal(err)
 	}
 	got, err := e.Output("y")

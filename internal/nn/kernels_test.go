@@ -83,7 +83,7 @@ func linearCases() (cases []kernelCase) {
 		return g.Add(g.SiLU(h), g.Input("z", PerStep, 3, 37, 38))
 	}}, kernelCase{OpLinear, "of every step", func(m memory, g *Graph) Tensor {
 		m.linear("l", 12, 20)
-		return g.AddPerChannel(g.Input("x", PerStep, 2, 3, 20), g.Linear("l", g.Input("t", PerSchedule, 2, 12), 20))
+		return g.AddPerChannel(g.Input("x", PerStep, 2, 3, 20), g.Linear("l", g.Input("t", PerStep, 2, 12), 20))
 	}})
 }
 
@@ -198,7 +198,7 @@ func (k kernelCase) check(t *testing.T, r *Runtime) {
 	m := memory{}
 	g := NewGraph(m)
 	g.Output("y", k.build(m, g))
-	inputs := inputsOf(g, 1)
+	inputs := inputsOf(g)
 	want, err := g.Evaluate(inputs)
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func (k kernelCase) check(t *testing.T, r *Runtime) {
 			t.Fatal(err)
 		}
 	}
-	if err := e.Run(0); err != nil {
+	if err := e.Run(); err != nil {
 		t.Fatal(err)
 	}
 	got, err := e.Output("y")

@@ -19,10 +19,10 @@ type compiler interface {
 
 // program is a compiled graph. Not safe for concurrent use.
 type program interface {
-	// SetInput gives a value as the graph declared it; a per-schedule input holds the values of all steps, one after another.
+	// SetInput gives a value as the graph declared it.
 	SetInput(name string, v []float32) error
-	// Run computes the outputs for a step of the schedule.
-	Run(step int) error
+	// Run computes the outputs.
+	Run() error
 	// Output reads a result back.
 	Output(name string) ([]float32, error)
 	Close()

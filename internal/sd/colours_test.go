@@ -26,7 +26,7 @@ func TestColoursOfTinyShapes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mean, err := run(encoder, 0, "picture", picture, "mean")
+		mean, err := run(encoder, map[string][]float32{"picture": picture}, "mean")
 		if err != nil {
 			t.Fatal(err)
 		}

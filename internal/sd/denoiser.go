@@ -8,32 +8,67 @@ import (
 	"waggle/internal/sampler"
 )
 
-// seated is the UNet's program for the drawing, with what does not change with its steps.
-func (p *Pipeline) seated(d *Drawing) (*compiled, error) {
-	c, s := p.networks.unet.config, d.Shape()
-	unet, err := p.program(fmt.Sprint("unet ", s), p.networks.unet.tensors, func() *nn.Graph {
-		return unetGraph(p.networks.unet, s.Passes, d.height, d.width, s.Tokens)
-	})
-	if err != nil || unet.seat == d {
-		return unet, err
+// answer runs the network once for the questions of several drawings of one shape.
+func (p *Pipeline) answer(asking []*stepping) error {
+	unet, err := p.seated(asking)
+	if err != nil {
+		return err
 	}
-	unet.seat = nil
-	for name, v := range c.inputs(d.times, d.prompts, d.Height, d.Width) {
-		if err := unet.SetInput(name, v); err != nil {
-			return nil, err
+	inputs, c := map[string][]float32{}, p.networks.unet.config
+	for _, s := range asking {
+		inputs["sample"] = append(inputs["sample"], slices.Repeat(s.sample(), s.passes)...)
+		inputs["time"] = append(inputs["time"], slices.Repeat(c.time(s.at.Timestep), s.passes)...)
+	}
+	out, err := run(unet, inputs, "prediction")
+	if err != nil {
+		return err
+	}
+	each := len(out) / len(asking)
+	for i, s := range asking {
+		if err := s.hear(out[i*each:][:each]); err != nil {
+			return err
 		}
 	}
-	unet.seat = d
+	return nil
+}
+
+// seated is the UNet's program for so many drawings, with the prompts of these.
+func (p *Pipeline) seated(asking []*stepping) (*compiled, error) {
+	var drawings []*Drawing
+	for _, s := range asking {
+		drawings = append(drawings, s.Drawing)
+	}
+	unet, err := p.unet(drawings[0].Shape(), len(drawings))
+	if err != nil || slices.Equal(unet.seats, drawings) {
+		return unet, err
+	}
+	inputs := map[string][]float32{}
+	for _, d := range drawings {
+		for name, v := range p.networks.unet.config.conditions(d.prompts, d.Height, d.Width) {
+			inputs[name] = append(inputs[name], v...)
+		}
+	}
+	unet.seats = nil
+	if err := give(unet, inputs); err != nil {
+		return nil, err
+	}
+	unet.seats = drawings
 	return unet, nil
 }
 
-// inputs are what does not depend on the latent: sinusoids of every time for every pass, text states, added vector.
-func (c UNetConfig) inputs(times []float64, prompts []conditioning, height, width int) map[string][]float32 {
+// unet is the network's program for a batch of drawings of a shape.
+func (p *Pipeline) unet(s Shape, batch int) (*compiled, error) {
+	return p.program(fmt.Sprint("unet ", s, batch), p.networks.unet.tensors, func() *nn.Graph { return p.unetGraph(s, batch) })
+}
+
+func (p *Pipeline) unetGraph(s Shape, batch int) *nn.Graph {
+	factor := p.networks.vae.config.Factor()
+	return unetGraph(p.networks.unet, batch*s.Passes, s.Height/factor, s.Width/factor, s.Tokens)
+}
+
+// conditions are what the network is told of a picture for all steps, one row for each prompt: text states, added vector.
+func (c UNetConfig) conditions(prompts []conditioning, height, width int) map[string][]float32 {
 	in := map[string][]float32{}
-	for _, t := range times {
-		row := sinusoids(t, c.Widths[0], c.TimeFlip, c.TimeShift)
-		in["time"] = append(in["time"], slices.Repeat(row, len(prompts))...)
-	}
 	for _, prompt := range prompts {
 		in["context"] = append(in["context"], prompt.context...)
 		if c.Added > 0 {
@@ -45,41 +80,49 @@ func (c UNetConfig) inputs(times []float64, prompts []conditioning, height, widt
 	return in
 }
 
-// denoised is the sampler's question: the clean latent that the network sees in x [C,H,W] at a noise level.
-func (d *Drawing) denoised(x []float32, at sampler.Point) ([]float32, error) {
-	step := slices.Index(d.times, at.Timestep)
-	if step < 0 {
-		return nil, fmt.Errorf("time %v is not one of the sampler's", at.Timestep)
-	}
-	unet, err := d.pipeline.seated(d)
-	if err != nil {
-		return nil, fmt.Errorf("unet: %w", err)
-	}
-	cells := d.height * d.width
-	one := transposed(x, 1, d.channels, cells)
-	scale := float32(at.InputScale())
-	for i := range one {
-		one[i] *= scale
-	}
-	out, err := run(unet, step, "sample", slices.Repeat(one, d.passes), "prediction")
-	if err != nil {
-		return nil, fmt.Errorf("unet: %w", err)
-	}
-	out = transposed(out, d.passes, cells, d.channels)
-	if d.passes == 2 {
-		out = sampler.Guide(out[:len(x)], out[len(x):], d.Guidance)
-	}
-	d.guess, err = at.Denoise(d.pipeline.model.Config().Prediction, x, out)
-	return d.guess, err
+// time is a timestep as the network reads it.
+func (c UNetConfig) time(t float64) []float32 {
+	return sinusoids(t, c.Widths[0], c.TimeFlip, c.TimeShift)
 }
 
-// run gives a program its one changing input, runs a step and reads one output.
-func run(p program, step int, input string, v []float32, output string) ([]float32, error) {
-	if err := p.SetInput(input, v); err != nil {
+// sample is the question's latent as the network reads it: [H,W,C], scaled.
+func (s *stepping) sample() []float32 {
+	sample := transposed(s.x, 1, s.channels, s.height*s.width)
+	scale := float32(s.at.InputScale())
+	for i := range sample {
+		sample[i] *= scale
+	}
+	return sample
+}
+
+// hear makes the answer of what the network predicted: [passes,H,W,C].
+func (s *stepping) hear(prediction []float32) (err error) {
+	out := transposed(prediction, s.passes, s.height*s.width, s.channels)
+	if s.passes == 2 {
+		out = sampler.Guide(out[:len(s.x)], out[len(s.x):], s.Guidance)
+	}
+	s.answer, err = s.at.Denoise(s.pipeline.model.Config().Prediction, s.x, out)
+	s.guess = s.answer
+	return err
+}
+
+// run gives a program its inputs, runs it and reads one output.
+func run(p program, inputs map[string][]float32, output string) ([]float32, error) {
+	if err := give(p, inputs); err != nil {
 		return nil, err
 	}
-	if err := p.Run(step); err != nil {
+	if err := p.Run(); err != nil {
 		return nil, err
 	}
 	return p.Output(output)
+}
+
+// give sets inputs of a program.
+func give(p program, inputs map[string][]float32) error {
+	for name, v := range inputs {
+		if err := p.SetInput(name, v); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -3,7 +3,6 @@ package sd
 import (
 	"fmt"
 	"image"
-	"slices"
 
 	"waggle/internal/noise"
 	"waggle/internal/sampler"
@@ -15,7 +14,6 @@ type Drawing struct {
 	settings
 	pipeline *Pipeline
 	prompts  []conditioning // the positive one, or the negative and the positive one
-	times    []float64      // those at which the sampler asks the network
 	step     int            // steps done
 	latent   []float32      // [C,H,W] after them
 	guess    []float32      // [C,H,W] the network's latest estimate of the clean latent; nil before the first
@@ -54,9 +52,6 @@ func (p *Pipeline) begin(s settings) (*Drawing, error) {
 	if d.sampler, err = s.newSampler(); err != nil {
 		return nil, err
 	}
-	if d.times, err = s.times(); err != nil {
-		return nil, err
-	}
 	if from != nil {
 		return d, d.resume(from)
 	}
@@ -65,38 +60,6 @@ func (p *Pipeline) begin(s settings) (*Drawing, error) {
 	}
 	d.latent = s.grid.Init(d.noise.Initial(s.channels * s.height * s.width))
 	return d, nil
-}
-
-// Step does the next step of each drawing; all must have the same shape. After an error go on from checkpoints: some of the
-// drawings may be a step further than others.
-func (p *Pipeline) Step(drawings ...*Drawing) error {
-	if err := p.canStep(drawings); err != nil {
-		return fmt.Errorf("step: %w", err)
-	}
-	for _, d := range drawings {
-		if err := d.sampler.Step(d.step, d.latent, d.denoised, d.noise.Step); err != nil {
-			return err
-		}
-		d.step++
-	}
-	return nil
-}
-
-// canStep refuses drawings that cannot do a step together.
-func (p *Pipeline) canStep(drawings []*Drawing) error {
-	for i, d := range drawings {
-		switch {
-		case d.pipeline != p:
-			return fmt.Errorf("drawing %d was begun with another model", i)
-		case d.Done():
-			return fmt.Errorf("drawing %d has had all of its %d steps", i, d.Total())
-		case d.Shape() != drawings[0].Shape():
-			return fmt.Errorf("drawing %d of shape %+v beside one of %+v", i, d.Shape(), drawings[0].Shape())
-		case slices.Contains(drawings[:i], d):
-			return fmt.Errorf("drawing %d is there twice", i)
-		}
-	}
-	return nil
 }
 
 // Finish decodes a drawing whose steps are all done.

@@ -111,7 +111,7 @@ func (f *forward) text() {
 	p, err := f.with.compile(g, n.tensors)
 	f.must(err)
 	f.give(p, map[string][]float32{"ids": floats(ids.Int64s)})
-	f.must(p.Run(0))
+	f.must(p.Run())
 	for name := range f.c.Tensors {
 		output, ok := strings.CutPrefix(name, "out.")
 		switch {
@@ -147,19 +147,15 @@ func (f *forward) unet() {
 	f.must(err)
 	defer p.Close()
 	inputs := map[string][]float32{"sample": channelsLast(sample), "context": ctx.Float32s}
-	for _, t := range times {
-		for range batch {
-			inputs["time"] = append(inputs["time"], sinusoids(float64(t), n.config.Widths[0], n.config.TimeFlip, n.config.TimeShift)...)
-		}
-	}
 	if n.config.Added > 0 {
 		for i := range batch {
 			inputs["added"] = append(inputs["added"], added(n.config, f.in["in.text_embeds"].Row(i), f.in["in.time_ids"].Row(i))...)
 		}
 	}
 	f.give(p, inputs)
-	for step := range times {
-		f.must(p.Run(step))
+	for step, t := range times {
+		f.must(p.SetInput("time", slices.Repeat(n.config.time(float64(t)), batch)))
+		f.must(p.Run())
 		f.compare(p, "prediction", fmt.Sprintf("eps_t%d", step))
 	}
 }
@@ -171,14 +167,14 @@ func (f *forward) vae() {
 	f.must(err)
 	defer decode.Close()
 	f.give(decode, map[string][]float32{"latent": channelsLast(z)})
-	f.must(decode.Run(0))
+	f.must(decode.Run())
 	f.compare(decode, "picture", "decoded")
 
 	encode, err := f.with.compile(encodeGraph(n, z.Shape[2], z.Shape[3]), n.tensors)
 	f.must(err)
 	defer encode.Close()
 	f.give(encode, map[string][]float32{"picture": channelsLast(f.in["in.image"])})
-	f.must(encode.Run(0))
+	f.must(encode.Run())
 	f.compare(encode, "mean", "mean")
 	f.compare(encode, "logvar", "logvar")
 }

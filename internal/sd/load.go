@@ -94,9 +94,10 @@ func noiseModel(config []byte, unet network[UNetConfig], f family) (*sampler.Mod
 	return sampler.NewModel(sampler.StableDiffusion(prediction))
 }
 
-// Limits of the caches: a picture takes a UNet, a decoder and up to two text encoders; a prompt two chunks or so.
+// Limits of the caches: pictures take a decoder, up to two text encoders and a UNet for each size of batch that comes by; a
+// prompt two chunks or so.
 const (
-	programLimit = 6
+	programLimit = 16
 	// activationLimit is the most memory in bytes that the activations of all compiled graphs may keep: beyond it, those
 	// used longest ago are given back before a new one is compiled.
 	activationLimit = 256 << 20
@@ -106,7 +107,7 @@ const (
 // compiled is a program in the cache.
 type compiled struct {
 	program
-	seat *Drawing // of a UNet: whose prompts and times it has been given
+	seats []*Drawing // of a UNet: whose prompts it has been given, in this order
 }
 
 // program finds a compiled graph, or builds and compiles it.

@@ -106,7 +106,7 @@ func (p *Pipeline) decode(s settings, x []float32) ([]float32, error) {
 	for i := range z {
 		z[i] /= scale
 	}
-	return run(decoder, 0, "latent", z, "picture")
+	return run(decoder, map[string][]float32{"latent": z}, "picture")
 }
 
 // toImage rounds a picture [h,w,3] of −1…1 to bytes.

@@ -30,23 +30,15 @@ type plainProgram struct {
 
 func (p *plainProgram) SetInput(name string, v []float32) error {
 	shape, ok := p.graph.InputShape(name)
-	if !ok || len(v)%shape.Elements() != 0 {
+	if !ok || len(v) != shape.Elements() {
 		return fmt.Errorf("input %s of %d values, want shape %v", name, len(v), shape)
 	}
 	p.inputs[name] = v
 	return nil
 }
 
-func (p *plainProgram) Run(step int) (err error) {
-	now := map[string][]float32{}
-	for name, v := range p.inputs {
-		shape, _ := p.graph.InputShape(name)
-		if n := shape.Elements(); len(v) > n {
-			v = v[step*n:][:n]
-		}
-		now[name] = v
-	}
-	p.outputs, err = p.graph.Evaluate(now)
+func (p *plainProgram) Run() (err error) {
+	p.outputs, err = p.graph.Evaluate(p.inputs)
 	return err
 }
 

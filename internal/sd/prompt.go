@@ -199,7 +199,7 @@ func (p *Pipeline) encodeChunk(i int, chunk []int32, clipSkip int) (c conditioni
 	if err != nil {
 		return c, err
 	}
-	if c.context, err = run(encoder, 0, "ids", asFloats(chunk), "context"); err != nil {
+	if c.context, err = run(encoder, map[string][]float32{"ids": asFloats(chunk)}, "context"); err != nil {
 		return c, err
 	}
 	if width := n.config.Projection; width > 0 {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"waggle/internal/noise"
 	"waggle/internal/sampler"
@@ -166,27 +165,4 @@ func (s settings) newSampler() (*sampler.Sampler, error) {
 		return nil, errors.New("eta is not a number")
 	}
 	return sampler.New(s.rule, s.grid, tuning)
-}
-
-// times are the timesteps at which the sampler asks the network, in the order of asking and each once: those of the grid,
-// and for some samplers others in between. A run along the grid with one value for a latent tells them.
-func (s settings) times() ([]float64, error) {
-	dry, err := s.newSampler()
-	if err != nil {
-		return nil, err
-	}
-	var times []float64
-	ask := func(x []float32, at sampler.Point) ([]float32, error) {
-		if !slices.Contains(times, at.Timestep) {
-			times = append(times, at.Timestep)
-		}
-		return make([]float32, len(x)), nil
-	}
-	zeros := func(n int) []float32 { return make([]float32, n) }
-	for i := range s.grid.Steps() {
-		if err := dry.Step(i, []float32{0}, ask, zeros); err != nil {
-			return nil, err
-		}
-	}
-	return times, nil
 }

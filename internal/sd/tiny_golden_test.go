@@ -152,12 +152,10 @@ func (g tinyGolden) predictions(prompt int) {
 			continue
 		}
 		hidden := [2]conditioning{{context: g.in["uncond.hidden"].Float32s}, {context: g.in[prefix+"hidden"].Float32s}}
-		for input, v := range g.networks.unet.config.inputs([]float64{time}, hidden[:], 0, 0) {
-			if err := unet.SetInput(input, v); err != nil {
-				g.Fatal(err)
-			}
-		}
-		out, err := run(unet, 0, "sample", slices.Repeat(noise, 2), "prediction")
+		c := g.networks.unet.config
+		inputs := c.conditions(hidden[:], 0, 0)
+		inputs["time"], inputs["sample"] = slices.Repeat(c.time(time), 2), slices.Repeat(noise, 2)
+		out, err := run(unet, inputs, "prediction")
 		if err != nil {
 			g.Fatal(err)
 		}
@@ -173,7 +171,7 @@ func (g tinyGolden) autoencoder() {
 	if err != nil {
 		g.Fatal(err)
 	}
-	picture, err := run(decoder, 0, "latent", channelsLast(g.in["vae.decode.latents"]), "picture")
+	picture, err := run(decoder, map[string][]float32{"latent": channelsLast(g.in["vae.decode.latents"])}, "picture")
 	if err != nil {
 		g.Fatal(err)
 	}
@@ -182,7 +180,7 @@ func (g tinyGolden) autoencoder() {
 	if err != nil {
 		g.Fatal(err)
 	}
-	mean, err := run(encoder, 0, "picture", channelsLast(g.in["vae.encode.image"]), "mean")
+	mean, err := run(encoder, map[string][]float32{"picture": channelsLast(g.in["vae.encode.image"])}, "mean")
 	if err != nil {
 		g.Fatal(err)
 	}

@@ -186,13 +186,13 @@ func sinusoids(t float64, width int, flip bool, shift float64) []float32 {
 	return v
 }
 
-// unetGraph is the network of a job: inputs "sample" [N,H,W,In] per step, "time" [N,Widths[0]] per schedule, "context"
+// unetGraph is the network of one or several drawings: inputs "sample" [N,H,W,In] and "time" [N,Widths[0]] per step, "context"
 // [N,T,Context] and, where the model takes it, "added" [N,Added] per job; output "prediction" [N,H,W,Out].
 func unetGraph(n network[UNetConfig], batch, height, width, tokens int) *nn.Graph {
 	g, c := nn.NewGraph(n.tensors), n.config
 	in := UNetInputs{
 		Sample:  g.Input("sample", nn.PerStep, batch, height, width, c.In),
-		Time:    g.Input("time", nn.PerSchedule, batch, c.Widths[0]),
+		Time:    g.Input("time", nn.PerStep, batch, c.Widths[0]),
 		Context: g.Input("context", nn.PerJob, batch, tokens, c.Context),
 	}
 	if c.Added > 0 {
