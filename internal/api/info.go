@@ -109,7 +109,8 @@ const tokenizeLimitBytes = 64 << 10
 
 // postTokenize is POST /v1/tokenize {model, text}.
 func (s *Server) postTokenize(w http.ResponseWriter, r *http.Request) {
-	body, ok := s.readJSON(w, r)
+	body, release, ok := s.readJSON(w, r)
+	defer release()
 	if !ok {
 		return
 	}

@@ -71,6 +71,7 @@ type Server struct {
 	keys     keyring
 	previews previewCache
 	wires    wireCache
+	bodies   budget
 
 	stop    chan struct{} // closed by Close: streams and sockets end
 	once    sync.Once

@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -121,16 +123,33 @@ func (k *socket) read(ctx context.Context) {
 		if alive("") != nil {
 			return
 		}
-		kind, message, err := k.conn.ReadMessage()
+		kind, r, err := k.conn.NextReader()
 		if err != nil {
 			return
 		}
-		if kind != websocket.TextMessage {
+		if kind != websocket.TextMessage { // the next reader skips it
 			k.say(ctx, reply{Type: "error", Message: "commands are text messages", Status: http.StatusBadRequest})
 			continue
 		}
+		if !k.take(ctx, r) {
+			return
+		}
+	}
+}
+
+// take reads a command and carries it out; false if the connection has failed.
+func (k *socket) take(ctx context.Context, r io.Reader) bool {
+	message, release, err := k.server.bodies.read(r)
+	defer release()
+	switch {
+	case errors.As(err, &problem{}):
+		k.refuse(ctx, nil, err)
+	case err != nil:
+		return false
+	default:
 		k.obey(ctx, message)
 	}
+	return true
 }
 
 // write sends what others hand it, and pings. It closes the connection.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -23,7 +22,8 @@ func streamURL(id job.ID) string { return "/v1/jobs/" + string(id) + "/stream" }
 
 // postJob is POST /v1/jobs.
 func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
-	body, ok := s.readJSON(w, r)
+	body, release, ok := s.readJSON(w, r)
+	defer release()
 	if !ok {
 		return
 	}
@@ -36,25 +36,27 @@ func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
 }
 
 // readJSON reads a whole body within the limits of size and time, or answers
-// why not.
-func (s *Server) readJSON(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+// why not. Call release when the body is no longer needed.
+func (s *Server) readJSON(w http.ResponseWriter, r *http.Request) (body []byte, release func(), ok bool) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
 		http.Error(w, "Expected request with `Content-Type: application/json`", http.StatusUnsupportedMediaType)
-		return nil, false
+		return nil, func() {}, false
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every test writer has one
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.BodyLimitBytes))
+	body, release, err = s.bodies.read(http.MaxBytesReader(w, r.Body, s.BodyLimitBytes))
 	_ = control.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		http.Error(w, fmt.Sprintf("Failed to buffer the request body: more than %d bytes", tooLarge.Limit), http.StatusRequestEntityTooLarge)
+	case errors.As(err, &problem{}):
+		s.fail(w, err)
 	case err != nil:
 		http.Error(w, "Failed to buffer the request body: "+err.Error(), http.StatusBadRequest)
 	}
-	return body, err == nil
+	return body, release, err == nil
 }
 
 // submit checks an operation and queues it. key is a client's idempotency key.

@@ -15,6 +15,9 @@ const BodyLimitBytes = 64 << 20
 // and checks all bounds. Members it does not know are ignored; null is the same
 // as absent. Errors are *Error of kind InvalidInput whose text is the wire's.
 func Parse(body []byte) (Request, error) {
+	if n := values(body); n > valuesLimit {
+		return Request{}, parseError("more than %d values", valuesLimit)
+	}
 	r, err := decode(body, false)
 	if err != nil {
 		return Request{}, err
@@ -24,6 +27,26 @@ func Parse(body []byte) (Request, error) {
 		return Request{}, err
 	}
 	return r, nil
+}
+
+// valuesLimit is far above what an operation can have: a body of many tiny
+// values takes many times its size in memory.
+const valuesLimit = 10_000
+
+// values counts the values of a JSON text without keeping any.
+func values(body []byte) int {
+	n, quoted := 1, false
+	for i := 0; i < len(body); i++ {
+		switch {
+		case quoted && body[i] == '\\':
+			i++
+		case body[i] == '"':
+			quoted = !quoted
+		case body[i] == ',' && !quoted:
+			n++
+		}
+	}
+	return n
 }
 
 // decode reads the members of an operation without judging their values; bare

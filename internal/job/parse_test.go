@@ -86,6 +86,17 @@ func TestParseErrors(t *testing.T) {
 		{"lora without path", with(`,"loras":[{"path":"x"},{}]`), "Failed to parse operation: missing field `loras[1].path`"},
 		{"variation without seed", with(`,"variation":{"strength":1}`), "Failed to parse operation: missing field `variation.seed`"},
 
+		{"NaN", with(`,"guidance_scale":NaN`), "Failed to parse the request body as JSON: invalid character 'N'"},
+		{"infinity", with(`,"guidance_scale":-Infinity`), "Failed to parse the request body as JSON"},
+		{"steps 1e400", with(`,"steps":1e400`), "Failed to parse operation: field `steps`: expected an unsigned integer, got 1e400"},
+		{"sigma 1e400", with(`,"sigmas":[1e400,0]`), "Failed to parse operation: field `sigmas`: expected an array of numbers"},
+		{"seed of 1000 digits", with(`,"seed":` + strings.Repeat("9", 1000)), "Failed to parse operation: field `seed`: expected an unsigned 64-bit integer, got 9999"},
+		{"nested too deep", with(`,"x":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)), "Failed to parse the request body as JSON: invalid character '[' exceeded max depth"},
+		{"open nesting", strings.Repeat(`{"a":`, 1_000_000), "Failed to parse the request body as JSON"},
+		{"a million members", with(strings.Repeat(`,"a":0`, 1_000_000)), "Failed to parse operation: more than 10000 values"},
+		{"a million sigmas", with(`,"sigmas":[0` + strings.Repeat(`,0`, 1_000_000) + `]`), "Failed to parse operation: more than 10000 values"},
+		{"the last of a name twice", with(`,"steps":4,"steps":0`), "Invalid input: steps must be 1 to 150, got 0"},
+
 		{"steps 0", with(`,"steps":0`), "Invalid input: steps must be 1 to 150, got 0"},
 		{"steps 151", with(`,"steps":151`), "Invalid input: steps must be 1 to 150, got 151"},
 		{"guidance low", with(`,"guidance_scale":-1`), "Invalid input: guidance_scale must be 0 to 20, got -1"},
@@ -111,6 +122,34 @@ func TestParseErrors(t *testing.T) {
 			_, err := Parse([]byte(row.body))
 			wantError(t, err, row.want)
 		})
+	}
+}
+
+// TestParseOdd: what is unusual and right.
+func TestParseOdd(t *testing.T) {
+	for name, row := range map[string]struct{ body, prompt string }{
+		"half a surrogate":          {with(`,"prompt":"a\ud800b"`), "a\ufffdb"},
+		"a whole surrogate":         {with(`,"prompt":"\ud83d\udc1d"`), "🐝"},
+		"commas in a text":          {with(`,"prompt":"` + strings.Repeat(`,\"`, 12_000) + `"`), strings.Repeat(`,"`, 12_000)},
+		"a name twice":              {with(`,"prompt":"x","prompt":"y"`), "y"},
+		"deep in what is not known": {with(`,"prompt":"x","x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000)), "x"},
+	} {
+		if r, err := Parse([]byte(row.body)); err != nil || r.Prompt != row.prompt {
+			t.Errorf("%s: prompt %.40q, %v", name, r.Prompt, err)
+		}
+	}
+}
+
+// TestParseTruncated: no part of a body is taken for the whole.
+func TestParseTruncated(t *testing.T) {
+	body := with(`,"loras":[{"path":"x"}],"sigmas":[2,1.5e0,0],"variation":{"seed":1,"strength":0.5},"negative_prompt":"\u00e9\n"`)
+	if _, err := Parse([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(body) {
+		if _, err := Parse([]byte(body[:n])); KindOf(err) != InvalidInput {
+			t.Errorf("%s: %v", body[:n], err)
+		}
 	}
 }
 
@@ -193,6 +232,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"operation":"image_inpaint","hive_id":"h","model":"m","prompt":"p","init_image":"` + picture + `","mask_image":"` + picture + `"}`))
 	f.Add([]byte(with(`,"controls":[{"model":"c","image":"` + picture + `"}],"hires":{},"variation":{"seed":1,"strength":0}`)))
 	f.Add([]byte(`{"operation":"status"}`))
+	f.Add([]byte(with(`,"guidance_scale":1e308,"seed":18446744073709551615,"prompt":"\ud800"`)))
+	f.Add([]byte(with(`,"x":[[[[[[{"a":{"b":[]}}]]]]]],"steps":4,"steps":5`)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, err := Parse(body)
 		if err != nil {
