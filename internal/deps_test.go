@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	"internal/events":  {"internal/job", "internal/bus"},
 	"internal/store":   {"internal/job", "internal/bus"},
 	"internal/client":  {"internal/job"},
+	"internal/queen":   {"internal/job"},
 	"internal/webhook": {"internal/job", "internal/queue"},
 	"web":              {"internal/job"},
 	"internal/api": {"internal/job", "internal/queue", "internal/events", "internal/store", "internal/picture",

@@ -22,6 +22,7 @@ type verbs struct {
 	Generate generateCommand  `cmd:"" help:"Make a picture from a prompt."`
 	Serve    serveCommand     `cmd:"" help:"Serve the web page and the job API."`
 	Jobs     jobsCommand      `cmd:"" help:"List a server's jobs, watch them, and say what becomes of them."`
+	Queen    queenCommand     `cmd:"" help:"Route jobs to workers over HTTP; needs no GPU."`
 	Models   modelsCommand    `cmd:"" help:"List models, or look into one."`
 	Doctor   doctorCommand    `cmd:"" help:"Show adapters and check every kernel against a plain computation."`
 	Bench    benchCommand     `cmd:"" help:"Measure a whole picture; prints one line."`

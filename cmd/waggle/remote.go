@@ -144,4 +144,3 @@ func abandon(server *client.Client, id job.ID) error {
 	}
 	return &interruptedError{fmt.Sprintf("but %s could not be cancelled: %v", id, err)}
 }
-

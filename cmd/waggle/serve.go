@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"waggle/internal/api"
@@ -26,10 +22,6 @@ import (
 )
 
 type serveCommand struct {
-	Bind       string        `default:"127.0.0.1" help:"Address to listen on; anything but loopback needs --token."`
-	Port       int           `default:"8080" env:"PORT" help:"Port to listen on; 0 takes a free one."`
-	Origins    []string      `name:"cors-origin" help:"Web site (scheme://host) whose scripts may call; repeatable, * for all."`
-	Hosts      []string      `name:"host" help:"Name that this server is reached by, besides localhost and numeric addresses; repeatable."`
 	Keep       time.Duration `default:"24h" help:"How long jobs and pictures are kept."`
 	KeepJobs   int           `default:"10000" help:"Most ended jobs that are kept."`
 	KeepMiB    int           `name:"keep-mib" default:"8192" help:"Most space for finished pictures, in MiB; the oldest go."`
@@ -38,12 +30,11 @@ type serveCommand struct {
 	MaxBatch   int           `name:"max-batch" default:"4" help:"Most pictures of one size that are drawn together, step by step."`
 	MemoryMiB  int64         `name:"memory" help:"Memory of each adapter for models, in MiB; models used longest ago are given back (default: what the adapter reports as free, else one model at a time)."`
 	WorkerID   string        `env:"WORKER_ID" help:"Name of this worker; its jobs come back to it after a restart."`
-	Log        string        `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 
+	listenFlags  `kong:"embed,set='port=8080',set='portenv=PORT'"`
 	busFlags     `embed:""`
 	modelFlags   `embed:""`
 	webhookFlags `embed:""`
-	tokenFlags   `embed:""`
 }
 
 // Run serves until ctx ends.
@@ -73,16 +64,12 @@ type worker struct {
 }
 
 func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
-	keys, err := c.keys()
-	if err == nil {
-		err = c.check(keys)
-	}
-	if err != nil {
+	if err := c.checkLimits(); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(c.Bind, strconv.Itoa(c.Port)))
+	listener, keys, err := c.listen()
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s port %d: %w; %s", c.Bind, c.Port, plainNetError(err), c.listenAdvice(err))
+		return nil, err
 	}
 	w := &worker{listener: listener}
 	log := c.logger()
@@ -158,16 +145,8 @@ func warn(log *slog.Logger, what string, id job.ID, err error) {
 	}
 }
 
-// check refuses to be open to strangers.
-func (c *serveCommand) check(keys []api.Key) error {
-	if len(keys) == 0 && c.Bind != "localhost" {
-		if ip := net.ParseIP(c.Bind); ip == nil || !ip.IsLoopback() {
-			return fmt.Errorf("--bind %s can be reached by others: give a --token that they must know", c.Bind)
-		}
-	}
-	if c.Port < 0 || c.Port > 65535 {
-		return fmt.Errorf("--port %d: want 0 to 65535", c.Port)
-	}
+// checkLimits looks at what an engine may use.
+func (c *serveCommand) checkLimits() error {
 	if c.MaxBatch < 1 || c.MaxBatch > job.BatchLimit {
 		return fmt.Errorf("--max-batch %d: want 1 to %d", c.MaxBatch, job.BatchLimit)
 	}
@@ -175,31 +154,6 @@ func (c *serveCommand) check(keys []api.Key) error {
 		return fmt.Errorf("--memory %d: want MiB, 0 for what the adapter reports", c.MemoryMiB)
 	}
 	return nil
-}
-
-// plainNetError drops what repeats the address.
-func plainNetError(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
-}
-
-func (c *serveCommand) listenAdvice(err error) string {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return "choose another with --port, or 0 for a free one"
-	case errors.Is(err, fs.ErrPermission):
-		return "choose one above 1023 with --port"
-	}
-	return "--bind wants an address of this machine"
-}
-
-func (c *serveCommand) logger() *slog.Logger {
-	var level slog.Level
-	level.UnmarshalText([]byte(c.Log))
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }
 
 func (c *serveCommand) node(port int) job.Node {

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+
+	"waggle/internal/api"
+)
+
+// listenFlags say where a server listens, and to whom. The command that embeds them sets the variables port and portenv.
+type listenFlags struct {
+	Bind    string   `default:"127.0.0.1" help:"Address to listen on; anything but loopback needs --token."`
+	Port    int      `default:"${port}" env:"${portenv}" help:"Port to listen on; 0 takes a free one."`
+	Origins []string `name:"cors-origin" help:"Web site (scheme://host) whose scripts may call; repeatable, * for all."`
+	Hosts   []string `name:"host" help:"Name that this server is reached by, besides localhost and numeric addresses; repeatable."`
+	Log     string   `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+
+	tokenFlags `embed:""`
+}
+
+// listen opens the port, for those who have one of the keys. It refuses to be open to strangers.
+func (c *listenFlags) listen() (net.Listener, []api.Key, error) {
+	keys, err := c.keys()
+	if err == nil {
+		err = c.check(keys)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(c.Bind, strconv.Itoa(c.Port)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s port %d: %w; %s", c.Bind, c.Port, plainNetError(err), listenAdvice(err))
+	}
+	return listener, keys, nil
+}
+
+func (c *listenFlags) check(keys []api.Key) error {
+	if len(keys) == 0 && c.Bind != "localhost" {
+		if ip := net.ParseIP(c.Bind); ip == nil || !ip.IsLoopback() {
+			return fmt.Errorf("--bind %s can be reached by others: give a --token that they must know", c.Bind)
+		}
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		return fmt.Errorf("--port %d: want 0 to 65535", c.Port)
+	}
+	return nil
+}
+
+// plainNetError drops what repeats the address.
+func plainNetError(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func listenAdvice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "choose another with --port, or 0 for a free one"
+	case errors.Is(err, fs.ErrPermission):
+		return "choose one above 1023 with --port"
+	}
+	return "--bind wants an address of this machine"
+}
+
+func (c *listenFlags) logger() *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(c.Log))
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}

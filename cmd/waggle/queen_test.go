@@ -1,0 +1,481 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The checks of the protocol that speak of a queen, by their numbers there. The queen is the real program; hives and workers are
+// fakes of this test.
+
+func TestQueenCheck30Info(t *testing.T) {
+	t.Parallel()
+	s := startQueen(t)
+	if a := s.ask(http.MethodGet, "/health", nil); a.status != http.StatusOK || len(a.body) != 0 {
+		t.Errorf("GET /health: %d %q", a.status, a.body)
+	}
+	var info struct {
+		BaseURL        string `json:"base_url"`
+		Port           int
+		Version        string
+		Features       []string
+		BuildTimestamp string `json:"build_timestamp"`
+	}
+	s.get("/v1/info", &info)
+	if info.BaseURL != s.url || !strings.HasSuffix(s.url, fmt.Sprint(":", info.Port)) || info.Version == "" || info.Features == nil || info.BuildTimestamp == "" {
+		t.Errorf("GET /v1/info: %+v", info)
+	}
+}
+
+func TestQueenCheck31Narrations(t *testing.T) {
+	t.Parallel()
+	s := startQueen(t)
+	id, stream := s.post(fields{"operation": "queen_check"})
+	began := time.Now()
+	list := rest(t, s.openStream(stream))
+	if took := time.Since(began); took < time.Second || took > 20*time.Second {
+		t.Errorf("took %v, want about 1.5 s", took)
+	}
+	if last := list[len(list)-1]; last != (message{"", "[DONE]"}) {
+		t.Errorf("ended with %v", last)
+	}
+	for i, m := range list[:len(list)-1] {
+		n := m.narration(t)
+		if n.Type != "narration" || n.Actor == "" || n.Target == "" || n.Human == "" || n.JobID != id || !strings.Contains(n.Formatted, n.Human) || !strings.Contains(n.Formatted, n.Action) {
+			t.Errorf("narration %d: %s", i, m.data)
+		}
+		if i == 0 && n.Action != "execute" {
+			t.Errorf("the first action is %q", n.Action)
+		}
+	}
+	if got := len(list); got < 25 || got > 30 {
+		t.Errorf("%d messages, want about 25", got)
+	}
+}
+
+func TestQueenCheck32Subscription(t *testing.T) {
+	t.Parallel()
+	s, h := startQueen(t), newHive(t)
+	began := time.Now()
+	var answer struct{ Status, Message string }
+	body := fmt.Sprintf(`{"hive_id":"localhost","hive_url":%q}`, h.URL)
+	a := s.ask(http.MethodPost, "/v1/hive/ready", []byte(body))
+	if err := json.Unmarshal(a.body, &answer); err != nil || a.status != http.StatusOK || answer.Status != "ok" || answer.Message != "Subscribed to hive localhost SSE stream" {
+		t.Fatalf("hive ready: %d %s", a.status, a.body)
+	}
+	subscribed := func(limit time.Duration) {
+		t.Helper()
+		select {
+		case <-h.opened:
+		case <-time.After(limit):
+			t.Fatalf("no subscription within %v", limit)
+		}
+	}
+	subscribed(2*time.Second - time.Since(began))
+	for range 3 { // a hive that says it again has one subscription
+		s.ask(http.MethodPost, "/v1/hive/ready", []byte(body))
+	}
+	h.drop()
+	subscribed(7 * time.Second)
+	if h.most != 1 || len(h.opened) != 0 {
+		t.Errorf("up to %d subscriptions at a time, %d more than one after another", h.most, len(h.opened))
+	}
+}
+
+func TestQueenCheck33Heartbeats(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	h.join(s, w)
+	beats := s.openStream("/v1/heartbeats/stream")
+	h.tell(entryOf(w.port(), 12.5))
+	type beat struct {
+		Type             string
+		HiveID           string `json:"hive_id"`
+		Timestamp        string
+		Workers          []fields
+		WorkersOnline    int      `json:"workers_online"`
+		WorkersAvailable int      `json:"workers_available"`
+		HivesOnline      int      `json:"hives_online"`
+		HivesAvailable   int      `json:"hives_available"`
+		WorkerIDs        []string `json:"worker_ids"`
+		HiveIDs          []string `json:"hive_ids"`
+	}
+	decode := func(m message) (b beat) {
+		if err := json.Unmarshal([]byte(m.data), &b); err != nil || m.name != "heartbeat" {
+			t.Fatalf("heartbeat %+v: %v", m, err)
+		}
+		return b
+	}
+	got := decode(await(t, beats, 3*time.Second, "hive_telemetry", func(m message) bool { return decode(m).Type == "hive_telemetry" }))
+	want := beat{Type: "hive_telemetry", HiveID: "hive-1", Timestamp: "2025-11-14T20:00:00+00:00", Workers: []fields{entryOf(w.port(), 12.5)}}
+	if diff := cmp.Diff(normal(t, want), normal(t, got)); diff != "" {
+		t.Errorf("telemetry as passed on (+), as the hive told it (-):\n%s", diff)
+	}
+	got = decode(await(t, beats, 3*time.Second, "the queen's own", func(m message) bool { return decode(m).Type == "queen" }))
+	if _, err := time.Parse(time.RFC3339, got.Timestamp); err != nil {
+		t.Error(err)
+	}
+	want = beat{Type: "queen", WorkersOnline: 1, WorkersAvailable: 1, HivesOnline: 1, HivesAvailable: 1, WorkerIDs: []string{"llm-" + w.port()},
+		HiveIDs: []string{"hive-1"}, Timestamp: got.Timestamp}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the queen's heartbeat:\n%s", diff)
+	}
+}
+
+// normal is a value as JSON has it.
+func normal(t *testing.T, v any) (n any) {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(text, &n)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestQueenCheck34Relay(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	h.join(s, w)
+	body := lighthouse(fields{"negative_prompt": nil, "loras": []any{}, "unheard_of": fields{"a": []any{1.0, "b"}}})
+	id, stream := s.post(body)
+	if len(w.posts) != 0 {
+		t.Error("the worker was asked before the stream was opened")
+	}
+	list := rest(t, s.openStream(stream))
+	actions, events, marker := parts(t, list)
+	if diff := cmp.Diff(theirEvents, events, cmp.AllowUnexported(message{})); diff != "" {
+		t.Errorf("events at the client (+), at the worker (-):\n%s", diff)
+	}
+	want := []string{"execute", "route_job", "image_schedule", "image_worker_sel", "image_post_start", "image_job_created", "image_streaming", "image_complete"}
+	if diff := cmp.Diff(want, actions); diff != "" || marker != "[DONE]" || list[len(list)-1].data != marker {
+		t.Errorf("marker %q, narrations:\n%s", marker, diff)
+	}
+	if got := <-w.posts; !jsonEqual(t, got, body) {
+		t.Errorf("the worker got %s, the queen %v", got, body)
+	}
+	if got := <-w.streams; got != "/v1/jobs/theirs-1/stream" {
+		t.Errorf("the worker's stream was asked for as %s", got)
+	}
+	again := rest(t, s.openStream(stream)) // a late reader has it all; a job is done once
+	if diff := cmp.Diff(list, again, cmp.AllowUnexported(message{})); diff != "" || len(w.posts)+len(w.streams) != 0 {
+		t.Errorf("read again: %d more requests at the worker, %s", len(w.posts)+len(w.streams), diff)
+	}
+	testQueenRecord(t, s, id, w)
+}
+
+// testQueenRecord: what the queen tells of a job that is over, and what she refuses.
+func testQueenRecord(t *testing.T, s *server, id string, w *fakeWorker) {
+	var record struct {
+		ID, Operation, Model, State, Node string
+		Step, Total                       int
+	}
+	s.get("/v1/jobs/"+id, &record)
+	if record.ID != id || record.State != "complete" || record.Model != "m" || record.Node != "llm-"+w.port() || record.Step != 4 || record.Total != 4 {
+		t.Errorf("the record: %+v", record)
+	}
+	if a := s.ask(http.MethodDelete, "/v1/jobs/"+id, nil); a.status != http.StatusNotFound || !strings.HasPrefix(string(a.body), "Job "+id+" not found or cannot be cancelled") {
+		t.Errorf("DELETE of a job that is over: %d %s", a.status, a.body)
+	}
+	if a := s.ask(http.MethodGet, "/v1/jobs/nobody/stream", nil); a.status != http.StatusNotFound || !strings.HasPrefix(string(a.body), "Job nobody not found") {
+		t.Errorf("stream of an unknown job: %d %s", a.status, a.body)
+	}
+}
+
+func jsonEqual(t *testing.T, text string, want fields) bool {
+	t.Helper()
+	var got any
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	return cmp.Equal(got, normal(t, want))
+}
+
+func TestQueenCheck35NoWorker(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	h.join(s, w)
+	list := s.made(lighthouse(fields{"model": "nobody-has-it"}))
+	failed := list[len(list)-2].narration(t)
+	if failed.Action != "failed" || !strings.Contains(failed.Human, "failed:") || !strings.Contains(failed.Human, "No available worker found for model 'nobody-has-it'") {
+		t.Errorf("narrated %+v", failed)
+	}
+	if marker := list[len(list)-1].data; !strings.HasPrefix(marker, "[ERROR] Scheduling failed: No available worker found") {
+		t.Errorf("ended with %s", marker)
+	}
+}
+
+func TestQueenCheck36Patience(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	w.events = func(out io.Writer, r *http.Request) {
+		fmt.Fprintf(out, "event: progress\ndata: {\"type\":\"progress\",\"step\":1,\"total\":2}\n\n")
+		time.Sleep(6 * time.Second) // the pause is what is tested
+		drawn(out, r)
+	}
+	h.join(s, w)
+	if _, events, marker := parts(t, s.made(lighthouse(nil))); marker != "[DONE]" || len(events) != 1+len(theirEvents) {
+		t.Errorf("%d events, ended with %q", len(events), marker)
+	}
+}
+
+// endless shows one step and then nothing, until its reader goes.
+func endless(out io.Writer, r *http.Request) {
+	fmt.Fprintf(out, "event: progress\ndata: {\"type\":\"progress\",\"step\":1,\"total\":50}\n\n")
+	<-r.Context().Done()
+}
+
+func TestQueenCheck37Cancel(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	w.events = endless
+	h.join(s, w)
+	id, path := s.post(lighthouse(nil))
+	stream := s.openStream(path)
+	await(t, stream, 5*time.Second, "a step", func(m message) bool { return m.name == "progress" })
+	began := time.Now()
+	var answer struct {
+		JobID  string `json:"job_id"`
+		Status string
+	}
+	a := s.ask(http.MethodDelete, "/v1/jobs/"+id, nil)
+	if err := json.Unmarshal(a.body, &answer); err != nil || a.status != http.StatusOK || answer.JobID != id || answer.Status != "cancelled" {
+		t.Fatalf("DELETE: %d %s", a.status, a.body)
+	}
+	if got := received(t, w.deletes, time.Second-time.Since(began), "DELETE at the worker"); got != "/v1/jobs/theirs-1" {
+		t.Errorf("DELETE of %s at the worker", got)
+	}
+	actions, events, marker := parts(t, rest(t, stream))
+	if marker != "[CANCELLED]" || len(events) != 0 || !slices.Equal(actions, []string{"cancelled"}) {
+		t.Errorf("after the cancel: %q, %v, %q", actions, events, marker)
+	}
+	waiting, path := s.post(lighthouse(nil)) // one whose stream nobody has opened
+	s.ask(http.MethodDelete, "/v1/jobs/"+waiting, nil)
+	if _, _, marker := parts(t, rest(t, s.openStream(path))); marker != "[CANCELLED]" || len(w.posts) != 1 {
+		t.Errorf("a job cancelled before its stream was opened: %q, %d jobs at the worker", marker, len(w.posts))
+	}
+}
+
+func TestQueenCheck38Refused(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	w.refuse = http.StatusServiceUnavailable
+	h.join(s, w)
+	list := s.made(lighthouse(nil))
+	if marker := list[len(list)-1].data; marker != "[ERROR] Worker returned error 503: full" {
+		t.Errorf("ended with %s", marker)
+	}
+}
+
+func TestQueenCheck39Fairness(t *testing.T) {
+	t.Parallel()
+	s, h := startQueen(t), newHive(t)
+	a, b := newWorker(t), newWorker(t)
+	h.join(s, a, b)
+	h.tell(entryOf(a.port(), 90), entryOf(b.port(), 0))
+	s.waitForStatus(func(text string) bool { return strings.Contains(text, `"gpu_util_pct":90`) })
+	for range 5 {
+		s.made(lighthouse(nil))
+	}
+	if len(a.posts) != 0 || len(b.posts) != 5 {
+		t.Errorf("of five jobs the busy worker got %d, the idle one %d", len(a.posts), len(b.posts))
+	}
+	h.tell(entryOf(a.port(), 0), entryOf(b.port(), 0))
+	s.waitForStatus(func(text string) bool { return !strings.Contains(text, `"gpu_util_pct":90`) })
+	gate := make(chan struct{})
+	held := func(out io.Writer, r *http.Request) {
+		select {
+		case <-gate:
+			drawn(out, r)
+		case <-r.Context().Done():
+		}
+	}
+	a.events, b.events = held, held
+	before := len(b.posts)
+	var streams []<-chan message
+	for range 4 {
+		_, path := s.post(lighthouse(nil))
+		stream := s.openStream(path)
+		await(t, stream, 5*time.Second, "a job at a worker", func(m message) bool { return strings.Contains(m.data, "image_streaming") })
+		streams = append(streams, stream)
+	}
+	close(gate)
+	for _, stream := range streams {
+		rest(t, stream)
+	}
+	if len(a.posts) != 2 || len(b.posts)-before != 2 {
+		t.Errorf("of four jobs at a time one worker got %d, the other %d", len(a.posts), len(b.posts)-before)
+	}
+}
+
+// waitForStatus asks for the status until it is as wanted.
+func (s *server) waitForStatus(fits func(string) bool) {
+	s.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		for _, m := range s.made(fields{"operation": "status"}) {
+			if strings.Contains(m.data, `"type":"data"`) && fits(m.data) {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			s.Fatal("the status never became as wanted")
+		}
+	}
+}
+
+func TestQueenCheck40WorkerByName(t *testing.T) {
+	t.Parallel()
+	s, h := startQueen(t), newHive(t)
+	a, b := newWorker(t), newWorker(t)
+	h.join(s, a, b)
+	for range 3 {
+		s.made(lighthouse(fields{"worker_id": "llm-" + b.port()}))
+	}
+	if len(a.posts) != 0 || len(b.posts) != 3 {
+		t.Errorf("the one named got %d of three jobs, the other %d", len(b.posts), len(a.posts))
+	}
+}
+
+// A worker that tells of itself is as good as one a hive tells of, and is one worker if both do.
+func TestQueenHearsWorkers(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	beat := func(status string) answer {
+		return s.ask(http.MethodPost, "/v1/worker-heartbeat", []byte(`{"worker":{"id":"worker-cpu-1","model_id":"m2","device":"CPU-0","port":`+w.port()+
+			`,"status":"`+status+`","implementation":"sd-worker","version":"0.1.0"},"timestamp":"2025-11-14T20:00:00.000000000Z"}`))
+	}
+	var taken struct{ Status, Message string }
+	if a := beat("ready"); a.status != http.StatusOK || json.Unmarshal(a.body, &taken) != nil || taken.Status != "ok" || taken.Message == "" {
+		t.Fatalf("heartbeat: %d %s", a.status, a.body)
+	}
+	if _, _, marker := parts(t, s.made(lighthouse(fields{"model": "m2", "worker_id": "worker-cpu-1"}))); marker != "[DONE]" {
+		t.Errorf("a job for it: %s", marker)
+	}
+	h.join(s, w) // one worker, by the name that its hive gives it first
+	if _, _, marker := parts(t, s.made(lighthouse(fields{"model": "m", "worker_id": "worker-cpu-1"}))); marker != "[DONE]" {
+		t.Errorf("a job for its other model: %s", marker)
+	}
+	for status, marker := range map[string]string{"busy": "[DONE]", "starting": "[ERROR]", "stopping": "[ERROR]", "strange": "400"} {
+		if a := beat(status); status == "strange" {
+			if a.status != http.StatusBadRequest || !strings.Contains(string(a.body), "worker.status") {
+				t.Errorf("status %s: %d %s", status, a.status, a.body)
+			}
+			continue
+		}
+		if _, _, got := parts(t, s.made(lighthouse(nil))); !strings.HasPrefix(got, marker) {
+			t.Errorf("a job while it is %s: %s", status, got)
+		}
+	}
+	beat("stopped") // leaves what the hive says
+	if _, _, got := parts(t, s.made(lighthouse(nil))); got != "[DONE]" {
+		t.Errorf("a job after its farewell: %s", got)
+	}
+}
+
+// What is not for a queen is answered in the protocol's words.
+func TestQueenRefuses(t *testing.T) {
+	t.Parallel()
+	s := startQueen(t)
+	for body, want := range map[string]string{
+		`{"operation":"make_coffee"}`: `[ERROR] Failed to parse operation: unknown operation "make_coffee"`,
+		`{}`:                          "[ERROR] Failed to parse operation: missing field `operation`",
+		`[]`:                          "[ERROR] Failed to parse operation: the body must be a JSON object",
+		`{"operation":7}`:             "[ERROR] Failed to parse operation: field `operation`: expected a string",
+		`{"operation":"image_generation","model":"m"}`:                          "[ERROR] Failed to parse operation: missing field `hive_id`",
+		`{"operation":"hive_check"}`:                                            "[ERROR] Unhandled operation: 'hive_check'",
+		`{"operation":"rhai_script_save","name":"x"}`:                           "[ERROR] Failed to parse operation: missing field `content`",
+		`{"operation":"rhai_script_list"}`:                                      "[ERROR] Unhandled operation: 'rhai_script_list'",
+		`{"operation":"worker_spawn","hive_id":"h"}`:                            "[ERROR] Unhandled operation: 'worker_spawn'",
+		`{"operation":"infer","hive_id":"h","model":"\u001b[2Jx","prompt":"p"}`: "[ERROR] Scheduling failed: No available worker found for model '[2Jx'. Make sure a worker is running and has sent heartbeats to queen.",
+	} {
+		a := s.ask(http.MethodPost, "/v1/jobs", []byte(body))
+		var taken struct {
+			SSEURL string `json:"sse_url"`
+		}
+		if err := json.Unmarshal(a.body, &taken); err != nil || a.status != http.StatusOK {
+			t.Fatalf("POST %s: %d %s", body, a.status, a.body)
+		}
+		if list := rest(t, s.openStream(taken.SSEURL)); list[len(list)-1].data != want {
+			t.Errorf("%s ended with %s, want %s", body, list[len(list)-1].data, want)
+		}
+	}
+	if a := s.ask(http.MethodPost, "/v1/jobs", []byte(`{not json`)); a.status != http.StatusBadRequest || !strings.HasPrefix(string(a.body), "Failed to parse the request body as JSON") {
+		t.Errorf("no JSON: %d %s", a.status, a.body)
+	}
+	for path, want := range map[string]int{"/nope": 404, "/v1/nope": 404, "/v1/shutdown": 405} {
+		if a := s.ask(http.MethodGet, path, nil); a.status != want || len(a.body) != 0 {
+			t.Errorf("GET %s: %d %q, want %d without a body", path, a.status, a.body, want)
+		}
+	}
+}
+
+// An LLM worker's events have no names; they come through as they are.
+func TestQueenRelaysInference(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	w.events = func(out io.Writer, _ *http.Request) {
+		io.WriteString(out, "data: {\"type\":\"token\",\"t\":\"[ERR\",\"i\":0}\n\ndata: [DONE]\n\n")
+	}
+	h.join(s, w)
+	list := s.made(fields{"operation": "infer", "hive_id": "localhost", "model": "m", "prompt": "p", "max_tokens": 1, "temperature": 0.5})
+	if n := len(list); list[n-1].data != "[DONE]" || list[n-3] != (message{"", `{"type":"token","t":"[ERR","i":0}`}) {
+		t.Errorf("the stream: %v", list)
+	}
+}
+
+// Two queens must not serve one port, and one must not serve strangers.
+func TestQueenDoor(t *testing.T) {
+	t.Parallel()
+	fail(t, command(t, "queen", "--port", "0", "--bind", "0.0.0.0"), exitFailed, "--bind 0.0.0.0", "--token")
+	fail(t, command(t, "queen", "--port", "0", "--worker-token", "x"), exitFailed, "--worker-token", "--token")
+	s := startQueen(t, "--token", "honey", "--worker-token", "wax")
+	fail(t, command(t, "queen", "--port", s.url[strings.LastIndex(s.url, ":")+1:]), exitFailed, "--port")
+	for _, path := range []string{"/", "/v1/info", "/v1/jobs", "/v1/heartbeats/stream"} {
+		if a := s.ask(http.MethodGet, path, nil); a.status != http.StatusUnauthorized || !strings.Contains(string(a.body), `"unauthorized"`) {
+			t.Errorf("GET %s without the token: %d %s", path, a.status, a.body)
+		}
+	}
+	if a := s.ask(http.MethodGet, "/health", nil); a.status != http.StatusOK {
+		t.Errorf("GET /health: %d", a.status)
+	}
+	s.token = "honey"
+	if a := s.ask(http.MethodGet, "/v1/info", nil); a.status != http.StatusOK {
+		t.Errorf("with the token: %d", a.status)
+	}
+}
+
+func TestQueenShutdown(t *testing.T) {
+	t.Parallel()
+	s := startQueen(t)
+	_, path := s.post(fields{"operation": "queen_check"})
+	stream := s.openStream(path)
+	if a := s.ask(http.MethodPost, "/v1/shutdown", []byte("{}")); a.status != http.StatusOK {
+		t.Fatalf("POST /v1/shutdown: %d", a.status)
+	}
+	select {
+	case err := <-s.ended:
+		if err != nil {
+			t.Errorf("ended with %v", err)
+		}
+		s.ended <- err // for stop
+	case <-time.After(5 * time.Second):
+		_ = s.cmd.Process.Signal(syscall.SIGQUIT)
+		t.Fatal("still there 5 s after the answer")
+	}
+	if _, _, marker := parts(t, rest(t, stream)); marker != "" {
+		t.Errorf("a job that was under way ended with %q", marker)
+	}
+}

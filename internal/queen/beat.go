@@ -1,0 +1,58 @@
+package queen
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"waggle/internal/job"
+)
+
+// beat is a worker's own heartbeat: its node record, and where it came from.
+type beat struct {
+	Worker job.Node `json:"worker"`
+
+	host string // the address that sent it
+	at   time.Time
+}
+
+// parseBeat reads a heartbeat. Errors name the member.
+func parseBeat(data []byte, host string) (beat, error) {
+	b := beat{host: host, at: time.Now()}
+	if err := json.Unmarshal(data, &b); err != nil {
+		return beat{}, fmt.Errorf("heartbeat: %w", err)
+	}
+	b.Worker = job.Node{ // no more than the protocol's own members
+		ID: b.Worker.ID, ModelID: b.Worker.ModelID, Device: b.Worker.Device, Port: b.Worker.Port,
+		Status: b.Worker.Status, Implementation: b.Worker.Implementation, Version: b.Worker.Version,
+	}
+	return b, b.check()
+}
+
+func (b beat) check() error {
+	w := b.Worker
+	switch {
+	case !proper(w.ID):
+		return fmt.Errorf("heartbeat: `worker.id` must be 1 to %d bytes of plain text", nameLimit)
+	case !proper(w.ModelID):
+		return fmt.Errorf("heartbeat: `worker.model_id` must be 1 to %d bytes of plain text", nameLimit)
+	case w.Port < 1 || w.Port > 65535:
+		return fmt.Errorf("heartbeat: `worker.port` is %d, want 1 to 65535", w.Port)
+	case w.Status != job.Starting && w.Status != job.Ready && w.Status != job.Busy && w.Status != job.Stopping && w.Status != job.Stopped:
+		return fmt.Errorf("heartbeat: `worker.status` must be starting, ready, busy, stopping or stopped")
+	case w.Device != "" && !proper(w.Device), len(w.Implementation) > nameLimit, len(w.Version) > nameLimit:
+		return fmt.Errorf("heartbeat: `worker.device`, `implementation` and `version` may have %d bytes of plain text", nameLimit)
+	}
+	return nil
+}
+
+func (b beat) port() string { return strconv.Itoa(b.Worker.Port) }
+
+// describe adds what a worker says of itself.
+func (b beat) describe(w *Worker) {
+	w.IDs = addName(w.IDs, b.Worker.ID)
+	w.Models = addName(w.Models, b.Worker.ModelID)
+	w.Device, w.Status = b.Worker.Device, b.Worker.Status
+	w.Idle = w.Idle && b.Worker.Status == job.Ready
+}

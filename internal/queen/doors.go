@@ -1,0 +1,242 @@
+package queen
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// beatLimit bounds what hives and workers send of themselves, in bytes.
+const beatLimit = 64 << 10
+
+func (q *Queen) routes() *http.ServeMux {
+	m := http.NewServeMux()
+	m.HandleFunc("POST /v1/hive/ready", q.postHive)
+	m.HandleFunc("POST /v1/worker-heartbeat", q.postHeartbeat)
+	m.HandleFunc("GET /v1/heartbeats/stream", q.streamHeartbeats)
+	m.HandleFunc("POST /v1/jobs", q.postJob)
+	m.HandleFunc("GET /v1/jobs", q.listJobs)
+	m.HandleFunc("GET /v1/jobs/{id}", q.getJob)
+	m.HandleFunc("DELETE /v1/jobs/{id}", q.deleteJob)
+	m.HandleFunc("GET /v1/jobs/{id}/stream", q.streamJob)
+	m.HandleFunc("GET /v1/info", q.getInfo)
+	m.HandleFunc("POST /v1/shutdown", q.postShutdown)
+	m.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+	m.Handle("GET /{$}", q.Page)
+	m.Handle("GET /static/", q.Page)
+	return m
+}
+
+// public are the routes without secrets. The page is not among them: it shows
+// who there is.
+func public(r *http.Request) bool {
+	return r.URL.Path == "/health" || strings.HasPrefix(r.URL.Path, "/static/")
+}
+
+// postHive is POST /v1/hive/ready: a hive has started.
+func (q *Queen) postHive(w http.ResponseWriter, r *http.Request) {
+	body, ok := q.readJSON(w, r, beatLimit)
+	if !ok {
+		return
+	}
+	var ready struct {
+		HiveID  string `json:"hive_id"`
+		HiveURL string `json:"hive_url"`
+	}
+	if err := json.Unmarshal(body, &ready); err != nil {
+		http.Error(w, "Failed to parse the request body as JSON: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	address, err := hiveAddress(ready.HiveURL, callerOf(r))
+	switch {
+	case !proper(ready.HiveID):
+		http.Error(w, fmt.Sprintf("Invalid input: hive_id must be 1 to %d bytes of plain text", nameLimit), http.StatusBadRequest)
+		return
+	case err != nil:
+		http.Error(w, "Invalid input: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := q.subscribe(ready.HiveID, address); err != nil {
+		unavailable(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "message": "Subscribed to hive " + ready.HiveID + " SSE stream"})
+}
+
+// hiveAddress reads a hive's URL. Hives call themselves by a loopback address:
+// it means the machine that the call came from.
+func hiveAddress(text, caller string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", errors.New("hive_url must be like http://127.0.0.1:7835")
+	}
+	if loopback(u.Hostname()) && !loopback(caller) {
+		u.Host = net.JoinHostPort(caller, portOf(u))
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+// callerOf is the address that a request came from, in digits.
+func callerOf(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return from.Addr().Unmap().String()
+}
+
+// postHeartbeat is POST /v1/worker-heartbeat: a worker tells of itself.
+func (q *Queen) postHeartbeat(w http.ResponseWriter, r *http.Request) {
+	body, ok := q.readJSON(w, r, beatLimit)
+	if !ok {
+		return
+	}
+	b, err := parseBeat(body, callerOf(r))
+	if err != nil {
+		http.Error(w, "Invalid input: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := q.fleet.beat(b); err != nil {
+		unavailable(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "message": "Heartbeat received from worker " + b.Worker.ID})
+}
+
+// streamHeartbeats is GET /v1/heartbeats/stream: the fleet as it lives.
+func (q *Queen) streamHeartbeats(w http.ResponseWriter, r *http.Request) {
+	release, ok := q.reader(w)
+	if !ok {
+		return
+	}
+	defer release()
+	beats, stop := q.hub.watch()
+	defer stop()
+	out := newSSEWriter(w)
+	if r.Method == http.MethodHead {
+		return
+	}
+	err := out.message(q.heartbeat(time.Now()), 0)
+	for err == nil {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-q.ctx.Done():
+			return
+		case e := <-beats:
+			err = out.message(e, 0)
+		}
+	}
+}
+
+// reader counts an open stream until release is called.
+func (q *Queen) reader(w http.ResponseWriter) (release func(), ok bool) {
+	select {
+	case q.readers <- struct{}{}:
+		return func() { <-q.readers }, true
+	default:
+		unavailable(w, errors.New("too many open streams"))
+		return nil, false
+	}
+}
+
+// getInfo is GET /v1/info.
+func (q *Queen) getInfo(w http.ResponseWriter, r *http.Request) {
+	port := 0
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		port = a.Port
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"base_url": "http://" + r.Host, "port": port, "version": q.Version, "features": []string{}, "build_timestamp": q.Built,
+	})
+}
+
+// postShutdown is POST /v1/shutdown: the queen ends soon after her answer.
+func (q *Queen) postShutdown(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusOK)
+	q.once.Do(func() { time.AfterFunc(shutdownDelay, func() { close(q.quit) }) })
+}
+
+// readJSON reads a whole body within the limits of size and time, or answers
+// why not.
+func (q *Queen) readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
+		http.Error(w, "Expected request with `Content-Type: application/json`", http.StatusUnsupportedMediaType)
+		return nil, false
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every test writer has one
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	_ = control.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		http.Error(w, fmt.Sprintf("Failed to buffer the request body: more than %d bytes", tooLarge.Limit), http.StatusRequestEntityTooLarge)
+	case err != nil:
+		http.Error(w, "Failed to buffer the request body: "+err.Error(), http.StatusBadRequest)
+	case !json.Valid(body):
+		var v any
+		err = json.Unmarshal(body, &v)
+		http.Error(w, fmt.Sprintf("Failed to parse the request body as JSON: %v", err), http.StatusBadRequest)
+	}
+	return body, err == nil
+}
+
+// unavailable answers that there is no room now.
+func unavailable(w http.ResponseWriter, err error) {
+	w.Header().Set("Retry-After", strconv.Itoa(5))
+	http.Error(w, "Try again later: "+err.Error(), http.StatusServiceUnavailable)
+}
+
+// writeJSON answers with a value. An error here means the client has gone.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(append(b, '\n'))
+}
+
+// bare answers what no route takes (404, 405) without a body, as the protocol has it.
+func bare(m *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := m.Handler(r); pattern == "" {
+			w = bodyless{w}
+		}
+		m.ServeHTTP(w, r)
+	})
+}
+
+// bodyless lets the status and headers of an answer through.
+type bodyless struct{ http.ResponseWriter }
+
+func (b bodyless) WriteHeader(status int) {
+	b.Header().Del("Content-Type")
+	b.ResponseWriter.WriteHeader(status)
+}
+
+func (b bodyless) Write(p []byte) (int, error) { return len(p), nil }

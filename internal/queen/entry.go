@@ -1,0 +1,30 @@
+package queen
+
+import (
+	"encoding/json"
+
+	"waggle/internal/job"
+)
+
+// entry is one message of a job's stream: a narration of the queen, which has
+// no name, or an event of the worker as it came. Entries are never changed,
+// only replaced.
+type entry struct {
+	name string
+	data []byte
+}
+
+// preview reports whether the entry carries a picture that a newer one makes worthless.
+func (e entry) preview() bool { return e.name == string(job.PreviewEvent) }
+
+// slim turns a preview into the progress that it also is.
+func (e entry) slim() entry {
+	var all map[string]json.RawMessage
+	if json.Unmarshal(e.data, &all) != nil || all == nil {
+		return entry{name: string(job.ProgressEvent), data: []byte(`{"type":"progress"}`)}
+	}
+	delete(all, "image")
+	delete(all, "format")
+	all["type"] = json.RawMessage(`"progress"`)
+	return entry{name: string(job.ProgressEvent), data: jsonEntry(all).data}
+}

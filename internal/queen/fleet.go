@@ -1,0 +1,271 @@
+package queen
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"waggle/internal/job"
+)
+
+// Hive is one hive as the queen knows it.
+type Hive struct {
+	ID      string
+	URL     string
+	Online  bool      // its telemetry stream is open
+	Since   time.Time // when it came online or was lost
+	Workers int       // that it told of
+	Problem string    // why it is not online
+}
+
+// Worker is one worker as the queen knows it, from its hive, from itself, or both.
+type Worker struct {
+	IDs    []string // group-instance by its hive, its own by its heartbeats
+	Hive   string   // the hive that tells of it; empty for a worker that reports by itself
+	URL    string   // http://host:port, the same for one that is known in both ways
+	Models []string // the names its model goes by
+	Device string
+	Status job.Status
+	Idle   bool // at the last report nothing was under way
+
+	GPUPercent   float64
+	VRAMMiB      uint64
+	VRAMTotalMiB uint64
+	Uptime       time.Duration
+
+	Jobs     int    // ours that are under way there
+	Assigned uint64 // the turn in which it last got a job; 0 for never
+}
+
+// fleet is the register of hives and workers.
+type fleet struct {
+	limits Limits
+	timing timing
+
+	mu    sync.Mutex
+	hives map[string]*hive
+	beats map[string]beat // by host and id
+	loads map[string]load // by URL
+	turn  uint64
+}
+
+// hive is a hive with its subscription and what it last told.
+type hive struct {
+	Hive
+	processes []process
+	stop      context.CancelFunc
+	ended     chan struct{} // closed when the subscription has ended
+}
+
+// load is what the queen herself gave to one worker.
+type load struct {
+	jobs int
+	turn uint64
+}
+
+var (
+	errManyHives   = errors.New("the queen knows as many hives as she can")
+	errManyWorkers = errors.New("the queen knows as many workers as she can")
+)
+
+func newFleet(l Limits, t timing) *fleet {
+	return &fleet{limits: l, timing: t, hives: map[string]*hive{}, beats: map[string]beat{}, loads: map[string]load{}}
+}
+
+// subscribe registers a hive and returns it, with the subscription it replaces
+// if there is one, for the caller to run; nil if it is subscribed to and online.
+func (f *fleet) subscribe(id, url string, stop context.CancelFunc) (new, old *hive, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old = f.hives[id]
+	switch {
+	case old != nil && old.Online && old.URL == url:
+		return nil, nil, nil
+	case old == nil && len(f.hives) >= f.limits.Hives:
+		if old = f.longestLost(); old == nil {
+			return nil, nil, errManyHives
+		}
+		delete(f.hives, old.ID)
+	}
+	h := &hive{Hive: Hive{ID: id, URL: url, Since: time.Now(), Problem: "connecting"}, stop: stop, ended: make(chan struct{})}
+	f.hives[id] = h
+	return h, old, nil
+}
+
+// longestLost is the hive that has been away the longest, nil if all are online.
+func (f *fleet) longestLost() (found *hive) {
+	for _, h := range f.hives {
+		if !h.Online && (found == nil || h.Since.Before(found.Since)) {
+			found = h
+		}
+	}
+	return found
+}
+
+// online notes that a hive's stream is open.
+func (f *fleet) online(h *hive) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h.Online, h.Since, h.Problem = true, time.Now(), ""
+}
+
+// lost drops a hive's workers: nobody vouches for them any more.
+func (f *fleet) lost(h *hive, why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h.Online {
+		h.Since = time.Now()
+	}
+	h.Online, h.processes, h.Problem = false, nil, plain(why.Error(), 200)
+}
+
+// report replaces what a hive told of its workers.
+func (f *fleet) report(h *hive, list []process) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h.processes = list
+}
+
+// beat takes a worker's own heartbeat.
+func (f *fleet) beat(b beat) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := b.host + "/" + b.Worker.ID
+	if b.Worker.Status == job.Stopped {
+		delete(f.beats, key)
+		return nil
+	}
+	if _, known := f.beats[key]; !known && len(f.beats) >= f.limits.Workers {
+		return errManyWorkers
+	}
+	f.beats[key] = b
+	return nil
+}
+
+// sweep forgets what has been silent for too long. It returns the stops of
+// subscriptions to hives that it forgot.
+func (f *fleet) sweep(now time.Time) (stops []context.CancelFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.beats, func(_ string, b beat) bool { return now.Sub(b.at) > f.timing.dead })
+	maps.DeleteFunc(f.hives, func(_ string, h *hive) bool {
+		gone := !h.Online && now.Sub(h.Since) > f.timing.forget
+		if gone {
+			stops = append(stops, h.stop)
+		}
+		return gone
+	})
+	known := f.workers()
+	maps.DeleteFunc(f.loads, func(url string, l load) bool { return l.jobs == 0 && known[url] == nil })
+	return stops
+}
+
+// snapshot returns hives by id and workers by URL.
+func (f *fleet) snapshot() ([]Hive, []Worker) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hiveList(), f.workerList()
+}
+
+func (f *fleet) hiveList() []Hive {
+	var list []Hive
+	for _, h := range f.hives {
+		value := h.Hive
+		value.Workers = len(h.processes)
+		list = append(list, value)
+	}
+	slices.SortFunc(list, func(a, b Hive) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+func (f *fleet) workerList() []Worker {
+	var list []Worker
+	for _, w := range f.workers() {
+		list = append(list, *w)
+	}
+	slices.SortFunc(list, func(a, b Worker) int { return cmp.Compare(a.URL, b.URL) })
+	return list
+}
+
+// workers joins what hives tell and what workers tell of themselves: one
+// address is one worker.
+func (f *fleet) workers() map[string]*Worker {
+	all := map[string]*Worker{}
+	at := func(host, port string) *Worker {
+		url := addressOf(host, port)
+		if all[url] == nil {
+			l := f.loads[url]
+			all[url] = &Worker{URL: url, Status: job.Ready, Idle: true, Jobs: l.jobs, Assigned: l.turn}
+		}
+		return all[url]
+	}
+	for _, id := range slices.Sorted(maps.Keys(f.hives)) {
+		h := f.hives[id]
+		for _, p := range h.processes {
+			p.describe(at(hostOf(h.URL), p.Instance), id)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(f.beats)) {
+		b := f.beats[key]
+		b.describe(at(b.host, b.port()))
+	}
+	return all
+}
+
+// claim chooses a worker and counts a job for it until release is called. It
+// does not choose those already tried.
+func (f *fleet) claim(want wanted, tried map[string]bool) (w Worker, release func(), ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w, ok = choose(f.workerList(), f.hiveList(), want, tried)
+	if !ok {
+		return Worker{}, nil, false
+	}
+	f.turn++
+	f.loads[w.URL] = load{f.loads[w.URL].jobs + 1, f.turn}
+	return w, sync.OnceFunc(func() { f.release(w.URL) }), true
+}
+
+func (f *fleet) release(url string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.loads[url]
+	l.jobs--
+	f.loads[url] = l
+}
+
+// addName adds a name without repeating it.
+func addName(list []string, s string) []string {
+	if s == "" || slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
+
+// addressOf is a worker's URL. All ways to say "this machine" are one.
+func addressOf(host, port string) string {
+	if loopback(host) {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}

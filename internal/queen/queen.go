@@ -1,0 +1,233 @@
+// Package queen routes operations to workers. A queen has no GPU and keeps
+// nothing on disk: hives tell her which workers there are, workers tell her so
+// themselves, clients give her operations, and she hands each to a worker and
+// relays what that worker reports. All of it is plain HTTP.
+//
+// Files: fleet.go is who there is; telemetry.go and beat.go how she learns of
+// it, subscription.go listens to hives. operation.go reads what is asked,
+// schedule.go chooses a worker, relay.go works with it, run.go does the rest.
+// shelf.go keeps jobs and what was said of them, narration.go is how she says
+// it. guard.go decides who may come in, doors.go and the files named after it
+// are the routes.
+package queen
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"waggle/internal/job"
+)
+
+// Config is what a Queen is made of. Zero values mean the defaults.
+type Config struct {
+	Version string
+	// Built is when this program was built, for /v1/info; "unknown" if empty.
+	Built string
+	// Page serves / and /static/; nil serves one line of text.
+	Page http.Handler
+
+	// Tokens are the bearer tokens of which everyone must show one; none lets all in.
+	Tokens []string
+	// WorkerToken is the bearer token shown to workers.
+	WorkerToken string
+	// Origins are web sites (scheme://host) whose scripts may call; "*" all.
+	Origins []string
+	// Hosts are names the queen is reached by, besides localhost and any
+	// address written in digits.
+	Hosts []string
+
+	Limits Limits
+	Log    *slog.Logger // default: none
+
+	timing timing
+}
+
+// Limits bound what others can make the queen remember. Zero means the default.
+type Limits struct {
+	Hives       int           // subscriptions; default 256
+	HiveWorkers int           // workers kept of one hive; default 1024
+	Workers     int           // workers that report by themselves; default 4096
+	Jobs        int           // jobs kept, waiting and ended ones included; default 1000
+	KeptBytes   int64         // all jobs' bodies and events together; default 512 MiB
+	BodyBytes   int64         // one submission; default job.BodyLimitBytes
+	EventBytes  int           // one event of a worker; default 128 MiB
+	Previews    int           // bytes of a job's preview pictures; older ones go; default 16 MiB
+	Readers     int           // open event streams; default 1024
+	Expiry      time.Duration // how long ended jobs are kept; default 24 h
+}
+
+// timing are the waits of the protocol.
+type timing struct {
+	tick      time.Duration // between two heartbeats of the queen
+	reconnect time.Duration // before a hive is tried again
+	dead      time.Duration // silence after which a worker that reports by itself is gone
+	forget    time.Duration // after which a hive that cannot be reached is forgotten
+	keepAlive time.Duration // silence before a comment line
+	hiveQuiet time.Duration // of a hive, comments included, before it is taken for lost: it speaks every second
+	jobQuiet  time.Duration // of a worker's stream, likewise: it comments every 15 s
+	connect   time.Duration // to connect to a worker
+	answer    time.Duration // to the first byte of an answer
+	unopened  time.Duration // a submitted job waits for its stream to be opened
+}
+
+const (
+	headerTimeout   = 10 * time.Second
+	idleTimeout     = 2 * time.Minute
+	bodyTimeout     = 5 * time.Minute
+	writeTimeout    = 30 * time.Second
+	shutdownTimeout = time.Second
+	shutdownDelay   = 500 * time.Millisecond // between the answer to /v1/shutdown and the end
+	headerLimit     = 64 << 10
+)
+
+// Queen routes until Close.
+type Queen struct {
+	Config
+	handler http.Handler
+	fleet   *fleet
+	shelf   *shelf
+	hub     *hub
+	readers chan struct{} // one token an open stream
+	http    *http.Client  // towards hives and workers
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	quit   chan struct{} // closed by /v1/shutdown
+	once   sync.Once
+}
+
+// New returns a queen; serve her Handler, or let Serve do it. Close must be
+// called in the end, which Serve does.
+func New(c Config) *Queen {
+	c.fillIn()
+	q := &Queen{
+		Config: c, fleet: newFleet(c.Limits, c.timing), shelf: newShelf(c.Limits, c.timing), hub: newHub(),
+		readers: make(chan struct{}, c.Limits.Readers), http: newClient(c.timing), quit: make(chan struct{}),
+	}
+	q.ctx, q.cancel = context.WithCancel(context.Background())
+	g := guard{tokens: c.Tokens, origins: c.Origins, hosts: c.Hosts, public: public, log: c.Log}
+	q.handler = g.wrap(bare(q.routes()))
+	q.work.Go(q.tick)
+	return q
+}
+
+func (c *Config) fillIn() {
+	def(&c.Built, "unknown")
+	c.Limits.fillIn()
+	c.timing.fillIn()
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Page == nil {
+		c.Page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("waggle queen\n")) })
+	}
+}
+
+func (l *Limits) fillIn() {
+	def(&l.Hives, 256)
+	def(&l.HiveWorkers, 1024)
+	def(&l.Workers, 4096)
+	def(&l.Jobs, 1000)
+	def(&l.KeptBytes, 512<<20)
+	def(&l.BodyBytes, job.BodyLimitBytes)
+	def(&l.EventBytes, 128<<20)
+	def(&l.Previews, 16<<20)
+	def(&l.Readers, 1024)
+	def(&l.Expiry, 24*time.Hour)
+}
+
+func (t *timing) fillIn() {
+	def(&t.tick, 2500*time.Millisecond)
+	def(&t.reconnect, 5*time.Second)
+	def(&t.dead, 90*time.Second)
+	def(&t.forget, 24*time.Hour)
+	def(&t.keepAlive, 15*time.Second)
+	def(&t.hiveQuiet, 30*time.Second)
+	def(&t.jobQuiet, 2*time.Minute)
+	def(&t.connect, 5*time.Second)
+	def(&t.answer, 30*time.Second)
+	def(&t.unopened, 10*time.Minute)
+}
+
+// def gives a zero value its default.
+func def[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Handler returns the whole of the service.
+func (q *Queen) Handler() http.Handler { return q.handler }
+
+// Serve answers on a listener until ctx ends or somebody asks for shutdown,
+// then closes. It owns the listener.
+func (q *Queen) Serve(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler: q.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: headerLimit, ErrorLog: slog.NewLogLogger(q.Log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(l) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-q.quit:
+	case err = <-served:
+	}
+	q.Close()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if h.Shutdown(limit) != nil {
+		h.Close()
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close ends all streams and subscriptions and waits for them. What workers
+// have begun goes on there.
+func (q *Queen) Close() {
+	q.cancel()
+	q.work.Wait()
+}
+
+// tick tells readers how the fleet is and clears away what has gone.
+func (q *Queen) tick() {
+	ticker := time.NewTicker(q.timing.tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-q.ctx.Done():
+			return
+		case now := <-ticker.C:
+			for _, stop := range q.fleet.sweep(now) {
+				stop()
+			}
+			q.shelf.sweep(now)
+			q.hub.send(q.heartbeat(now))
+		}
+	}
+}
+
+// Snapshot is the queen's view of the world at one moment.
+type Snapshot struct {
+	Time    time.Time
+	Hives   []Hive   // by id
+	Workers []Worker // by URL
+	Jobs    []Job    // newest first, those that have ended too
+}
+
+// Snapshot returns who there is and what goes on.
+func (q *Queen) Snapshot() Snapshot {
+	hives, workers := q.fleet.snapshot()
+	return Snapshot{Time: time.Now(), Hives: hives, Workers: workers, Jobs: q.shelf.list()}
+}

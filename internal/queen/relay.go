@@ -1,0 +1,223 @@
+package queen
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"waggle/internal/job"
+)
+
+const (
+	postTimeout   = 5 * time.Minute // for a body with pictures on a slow network
+	cancelTimeout = 5 * time.Second
+)
+
+// send gives an operation to a worker, or to the next if the first cannot be
+// reached, and relays what it reports. verb is the first word of what is
+// narrated: image or infer.
+func (q *Queen) send(ctx context.Context, t *task, op operation, verb string) error {
+	q.tell(t, actorQueen, verb+"_schedule", "Looking for a worker with model '%s'", plain(op.model, nameLimit))
+	failure := noWorker(op.model)
+	for tried := map[string]bool{}; ctx.Err() == nil; {
+		w, release, ok := q.fleet.claim(op.wanted, tried)
+		if !ok {
+			return failure
+		}
+		tried[w.URL] = true
+		q.shelf.change(t, func(j *Job) { j.Worker, j.WorkerURL = w.IDs[0], w.URL })
+		q.tell(t, actorQueen, verb+"_worker_sel", "Worker %s at %s", w.IDs[0], w.URL)
+		err := q.employ(ctx, t, w, verb)
+		release()
+		var unreached dialError
+		if !errors.As(err, &unreached) {
+			return err
+		}
+		failure = job.Errorf(job.Internal, "Failed to connect to worker %s: %w", w.IDs[0], unreached.error)
+		q.Log.Warn("worker not reached", "worker", w.URL, "error", unreached.error)
+	}
+	return ctx.Err()
+}
+
+// accepted is a worker's answer to a submission.
+type accepted struct {
+	JobID  string `json:"job_id"`
+	SSEURL string `json:"sse_url"`
+}
+
+// employ has one worker do a job.
+func (q *Queen) employ(ctx context.Context, t *task, w Worker, verb string) error {
+	body := q.shelf.bodyOf(t)
+	if body == nil {
+		return errCancelled
+	}
+	q.tell(t, actorQueen, verb+"_post_start", "POST %s/v1/jobs", w.URL)
+	a, err := q.post(w, body)
+	if err != nil {
+		return err
+	}
+	defer q.forward(ctx, w, a.JobID)
+	q.tell(t, actorQueen, verb+"_job_created", "Worker's job %s", plain(a.JobID, 100))
+	stream, err := streamOf(w, a)
+	if err != nil {
+		return err
+	}
+	events, closeStream, err := q.openStream(ctx, stream, q.WorkerToken, q.timing.jobQuiet, q.Limits.EventBytes)
+	if err != nil {
+		return refused(err)
+	}
+	defer closeStream()
+	q.tell(t, actorQueen, verb+"_streaming", "Relaying the worker's events")
+	if err := q.relay(t, events, verb); err != nil {
+		return err
+	}
+	q.tell(t, actorQueen, verb+"_complete", "Worker %s is done", w.IDs[0])
+	return nil
+}
+
+// post submits an operation as it came. It is not ended by a cancel, so that
+// the worker's job is known and can be cancelled there.
+func (q *Queen) post(w Worker, body []byte) (a accepted, err error) {
+	ctx, cancel := context.WithTimeout(q.ctx, postTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL+"/v1/jobs", bytes.NewReader(body))
+	if err != nil {
+		return a, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	bearer(r, q.WorkerToken)
+	response, err := q.http.Do(r)
+	if err != nil {
+		return a, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode/100 != 2 {
+		return a, refused(statusError{response.StatusCode, someOf(response.Body)})
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, answerLimit))
+	if err == nil {
+		err = json.Unmarshal(text, &a)
+	}
+	if err != nil || !job.ValidID(a.JobID) || a.SSEURL == "" {
+		return a, job.Errorf(job.Internal, "Failed to parse the worker's answer: %s", plain(string(text), 200))
+	}
+	return a, nil
+}
+
+// refused says in the protocol's words that a worker answered no.
+func refused(err error) error {
+	var s statusError
+	if errors.As(err, &s) {
+		return job.Errorf(job.Internal, "Worker returned error %s", s.Error())
+	}
+	return job.Errorf(job.Internal, "Error reading stream: %w", err)
+}
+
+// streamOf is the address of the job's events: on the worker itself, whatever it says.
+func streamOf(w Worker, a accepted) (string, error) {
+	base, err := url.Parse(w.URL)
+	if err != nil {
+		return "", err
+	}
+	stream, err := base.Parse(a.SSEURL)
+	if err != nil || stream.Host != base.Host || stream.Scheme != base.Scheme || stream.User != nil {
+		return "", job.Errorf(job.Internal, "Worker answered a stream that is not its own: %s", plain(a.SSEURL, 200))
+	}
+	return stream.String(), nil
+}
+
+// forward cancels a job at its worker, if that is why ctx ended.
+func (q *Queen) forward(ctx context.Context, w Worker, id string) {
+	if !errors.Is(context.Cause(ctx), errCancelled) {
+		return
+	}
+	limit, cancel := context.WithTimeout(q.ctx, cancelTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(limit, http.MethodDelete, w.URL+"/v1/jobs/"+url.PathEscape(id), nil)
+	if err == nil {
+		bearer(r, q.WorkerToken)
+		var response *http.Response
+		if response, err = q.http.Do(r); err == nil {
+			response.Body.Close()
+		}
+	}
+	if err != nil {
+		q.Log.Warn("cancel at the worker", "worker", w.URL, "job", id, "error", err)
+	}
+}
+
+// relay passes a worker's events on until the last one.
+func (q *Queen) relay(t *task, events *sseReader, verb string) error {
+	for {
+		e, err := events.next()
+		if errors.Is(err, io.EOF) {
+			err = errors.New("the worker ended it before the job was done")
+		}
+		if err != nil {
+			return job.Errorf(job.Internal, "Error reading stream: %w", err)
+		}
+		if done, err := markerMeans(e, verb); done {
+			return err
+		}
+		q.shelf.say(t, e)
+		seen := glance(e)
+		switch job.EventType(e.name) {
+		case job.CompleteEvent:
+			return seen.problem
+		case job.ErrorEvent:
+			return seen.failure()
+		case job.ProgressEvent, job.PreviewEvent:
+			q.shelf.change(t, func(j *Job) { j.Step, j.Total = seen.Step, seen.Total })
+		}
+	}
+}
+
+// markerMeans reads the end marker of a stream. Images end with an event
+// before it, so that one without is lost.
+func markerMeans(e entry, verb string) (done bool, err error) {
+	text := string(e.data[:min(len(e.data), 2048)])
+	switch reason, failed := strings.CutPrefix(text, "[ERROR]"); {
+	case e.name != "":
+		return false, nil
+	case failed:
+		return true, job.Errorf(job.Internal, "Worker failed: %s", plain(strings.TrimSpace(reason), 1000))
+	case text == "[CANCELLED]":
+		return true, job.Errorf(job.CancelledByUser, job.CancelMessage)
+	case text == "[DONE]" && verb == "image":
+		return true, job.Errorf(job.Internal, "Error reading stream: [DONE] without a picture")
+	}
+	return text == "[DONE]", nil
+}
+
+// seen is what the queen understands of an event.
+type seen struct {
+	Step    int      `json:"step"`
+	Total   int      `json:"total"`
+	Message string   `json:"message"`
+	Kind    job.Kind `json:"kind"`
+
+	problem error
+}
+
+func glance(e entry) (s seen) {
+	if err := json.Unmarshal(e.data, &s); err != nil {
+		s.problem = job.Errorf(job.Internal, "Error reading stream: event %s is no JSON object: %w", plain(e.name, 50), err)
+	}
+	return s
+}
+
+func (s seen) failure() error {
+	switch {
+	case s.problem != nil:
+		return s.problem
+	case s.Kind == job.CancelledByUser || s.Message == job.CancelMessage:
+		return job.Errorf(job.CancelledByUser, job.CancelMessage)
+	}
+	return job.Errorf(job.Internal, "Worker failed: %s", plain(s.Message, 1000))
+}

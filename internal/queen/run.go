@@ -1,0 +1,141 @@
+package queen
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"waggle/internal/job"
+)
+
+// Who speaks in narrations.
+const (
+	actorJobs  = "job_server"
+	actorQueen = "queen"
+)
+
+// start runs a job if nobody has yet.
+func (q *Queen) start(t *task) {
+	ctx, cancel := context.WithCancelCause(q.ctx)
+	if !q.shelf.begin(t, cancel) {
+		cancel(nil)
+		return
+	}
+	q.work.Go(func() {
+		defer cancel(nil)
+		q.run(ctx, t)
+	})
+}
+
+// run does a job from its first word to its last. When the queen closes, the
+// job stays as it is.
+func (q *Queen) run(ctx context.Context, t *task) {
+	q.tell(t, actorJobs, "execute", "Executing job %s", t.ID)
+	err := q.do(ctx, t)
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		q.shelf.end(t, job.Complete, "")
+	case job.KindOf(err) == job.CancelledByUser:
+		q.shelf.end(t, job.Cancelled, "")
+	default:
+		failure := plain(err.Error(), 2000)
+		q.Log.Info("job failed", "job", t.ID, "error", failure)
+		q.shelf.end(t, job.Failed, failure)
+	}
+}
+
+// tell narrates.
+func (q *Queen) tell(t *task, actor, action, format string, args ...any) {
+	q.shelf.say(t, narrate(string(t.ID), actor, action, fmt.Sprintf(format, args...)))
+}
+
+// do reads the operation and does what it asks.
+func (q *Queen) do(ctx context.Context, t *task) error {
+	op, err := parseOperation(q.shelf.bodyOf(t))
+	if err != nil {
+		return err
+	}
+	q.shelf.change(t, func(j *Job) { j.Operation, j.Model = op.name, plain(op.model, nameLimit) })
+	q.tell(t, actorQueen, "route_job", "Executing operation: %s", op.name)
+	switch op.name {
+	case "image_generation", "image_transform", "image_inpaint":
+		return q.send(ctx, t, op, "image")
+	case "infer":
+		return q.send(ctx, t, op, "infer")
+	case "status":
+		q.status(t)
+		return nil
+	case "queen_check":
+		return q.check(ctx, t)
+	}
+	return job.Errorf(job.InvalidInput, "Unhandled operation: '%s'", op.name)
+}
+
+// status tells who there is: in words, and for programs.
+func (q *Queen) status(t *task) {
+	type row struct {
+		ID     string   `json:"worker_id"`
+		IDs    []string `json:"ids"`
+		Hive   string   `json:"hive_id,omitempty"`
+		URL    string   `json:"url"`
+		Models []string `json:"models"`
+		Device string   `json:"device,omitempty"`
+		Status string   `json:"status"`
+		Idle   bool     `json:"idle"`
+		GPU    float64  `json:"gpu_util_pct"`
+		VRAM   uint64   `json:"vram_mb"`
+		Jobs   int      `json:"jobs"`
+	}
+	hives, workers := q.fleet.snapshot()
+	q.tell(t, actorQueen, "status", "Live status: %d hives, %d workers", len(hives), len(workers))
+	rows := []row{}
+	for _, w := range workers {
+		rows = append(rows, row{w.IDs[0], w.IDs, w.Hive, w.URL, w.Models, w.Device, string(w.Status), w.Idle, w.GPUPercent, w.VRAMMiB, w.Jobs})
+		q.tell(t, actorQueen, "status_worker", "%s at %s: %q, %s, %d jobs from here", w.IDs[0], w.URL, w.Models, state(w), w.Jobs)
+	}
+	if len(workers) == 0 {
+		q.tell(t, actorQueen, "status_empty", "No workers. A hive tells of its workers once it has called POST /v1/hive/ready; a worker tells of itself with POST /v1/worker-heartbeat.")
+	}
+	q.shelf.say(t, structured("status", map[string]any{"hives": len(hives), "workers": rows}))
+}
+
+func state(w Worker) string {
+	if w.Status == job.Ready && w.Idle {
+		return "idle"
+	}
+	if w.Status == job.Ready {
+		return string(job.Busy)
+	}
+	return string(w.Status)
+}
+
+const (
+	checks     = 25
+	checkPause = 60 * time.Millisecond
+)
+
+// check tries out a client: narrations of all kinds of text, at a pace.
+func (q *Queen) check(ctx context.Context, t *task) error {
+	texts := []string{
+		"plain words", "quotes \" and \\ backslashes", "letters: äöü ßéñ", "other scripts: 蜂 пчела नमस्ते", "signs: 🐝 👑 ✅",
+		"JSON in it: {\"a\":[1,2]}", "markup in it: <b>&amp;</b>", "two\nlines", "tab\tstops", "a longer one, " + longText,
+	}
+	for i := range checks {
+		q.tell(t, "queen_check", fmt.Sprintf("check_%02d", i+1), "Check %d of %d: %s", i+1, checks, texts[i%len(texts)])
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(checkPause):
+		}
+	}
+	return nil
+}
+
+const longText = "as long as a paragraph may be, so that a client which cuts its lines or counts its bytes by characters shows it: " +
+	"the bees dance in figures of eight, and the angle of the dance to the sun is the way to the flowers."
+
+func noWorker(model string) error {
+	return job.Errorf(job.ModelNotFound, "Scheduling failed: No available worker found for model '%s'. "+
+		"Make sure a worker is running and has sent heartbeats to queen.", plain(model, nameLimit))
+}

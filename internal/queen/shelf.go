@@ -1,0 +1,253 @@
+package queen
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"waggle/internal/job"
+)
+
+// Job is what the queen tells of one operation.
+type Job struct {
+	ID        job.ID    `json:"id"`
+	Operation string    `json:"operation,omitempty"` // known once its stream was opened
+	Model     string    `json:"model,omitempty"`
+	State     job.State `json:"state"`
+	Worker    string    `json:"node,omitempty"`
+	WorkerURL string    `json:"worker_url,omitempty"`
+	Step      int       `json:"step,omitempty"`
+	Total     int       `json:"total,omitempty"`
+	Message   string    `json:"message,omitempty"` // why it failed
+	Created   time.Time `json:"created"`
+	Started   time.Time `json:"started,omitzero"`
+	Finished  time.Time `json:"finished,omitzero"`
+}
+
+// task is a job with its body and all that was said of it. The shelf's lock
+// guards everything but the id.
+type task struct {
+	Job
+	body   []byte // the operation as it came; nil once it has ended
+	log    []entry
+	fat    int           // bytes of previews with pictures in log
+	marker string        // the end marker; empty while there is more to come
+	more   chan struct{} // closed and replaced when log or marker change
+
+	begun  bool
+	cancel context.CancelCauseFunc // of the run
+	size   int64                   // what it counts for in the shelf
+}
+
+// shelf keeps jobs, bounded in number, bytes and age.
+type shelf struct {
+	limits Limits
+	timing timing
+
+	mu    sync.Mutex
+	tasks map[job.ID]*task
+	order []*task // by age, the oldest first
+	size  int64
+}
+
+var (
+	errFull      = errors.New("the queen keeps as many jobs as she can")
+	errCancelled = errors.New("cancelled by its client")
+)
+
+func newShelf(l Limits, t timing) *shelf {
+	return &shelf{limits: l, timing: t, tasks: map[job.ID]*task{}}
+}
+
+// add keeps a submission. Ended jobs make room for it, the oldest first.
+func (s *shelf) add(body []byte) (job.ID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := int64(len(body))
+	s.drop(func(t *task) bool {
+		return t.marker != "" && (len(s.tasks) >= s.limits.Jobs || s.size+size > s.limits.KeptBytes)
+	})
+	if len(s.tasks) >= s.limits.Jobs || s.size+size > s.limits.KeptBytes {
+		return "", errFull
+	}
+	t := &task{Job: Job{ID: job.NewID(), State: job.Queued, Created: time.Now()}, body: body, more: make(chan struct{})}
+	s.tasks[t.ID], s.order = t, append(s.order, t)
+	s.grow(t, size)
+	return t.ID, nil
+}
+
+// drop forgets the jobs for which gone holds, asked from the oldest on.
+func (s *shelf) drop(gone func(*task) bool) {
+	s.order = slices.DeleteFunc(s.order, func(t *task) bool {
+		if !gone(t) {
+			return false
+		}
+		delete(s.tasks, t.ID)
+		s.size -= t.size
+		return true
+	})
+}
+
+// sweep forgets what has expired: ended jobs, and those nobody came for.
+func (s *shelf) sweep(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(func(t *task) bool {
+		if t.marker != "" {
+			return now.Sub(t.Finished) > s.limits.Expiry
+		}
+		return !t.begun && now.Sub(t.Created) > s.timing.unopened
+	})
+}
+
+func (s *shelf) grow(t *task, by int64) {
+	t.size += by
+	s.size += by
+}
+
+// find returns a job, nil if there is none.
+func (s *shelf) find(id job.ID) *task {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tasks[id]
+}
+
+// begin reports whether the caller is the first and shall run the job.
+func (s *shelf) begin(t *task, cancel context.CancelCauseFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.begun || t.marker != "" {
+		return false
+	}
+	t.begun, t.cancel, t.State, t.Started = true, cancel, job.Running, time.Now()
+	return true
+}
+
+// bodyOf returns a job's operation as it came; nil if it has ended.
+func (s *shelf) bodyOf(t *task) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return t.body
+}
+
+// change lets a run note what it knows of its job.
+func (s *shelf) change(t *task, f func(*Job)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.marker == "" {
+		f(&t.Job)
+	}
+}
+
+// say adds to what is known of a job, until it has ended.
+func (s *shelf) say(t *task, e entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.marker == "" {
+		s.append(t, e)
+		s.wake(t)
+	}
+}
+
+func (s *shelf) append(t *task, e entry) {
+	t.log = append(t.log, e)
+	s.grow(t, int64(len(e.data)))
+	if !e.preview() {
+		return
+	}
+	t.fat += len(e.data)
+	for i := 0; i < len(t.log)-1 && t.fat > s.limits.Previews; i++ {
+		if old := t.log[i]; old.preview() {
+			t.log[i] = old.slim()
+			t.fat -= len(old.data)
+			s.grow(t, int64(len(t.log[i].data)-len(old.data)))
+		}
+	}
+}
+
+func (s *shelf) wake(t *task) {
+	close(t.more)
+	t.more = make(chan struct{})
+}
+
+// end closes a job with its last words and marker. The first end counts.
+func (s *shelf) end(t *task, state job.State, failure string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.close(t, state, failure)
+}
+
+func (s *shelf) close(t *task, state job.State, failure string) bool {
+	if t.marker != "" {
+		return false
+	}
+	switch id := string(t.ID); state {
+	case job.Failed:
+		s.append(t, narrate(id, actorJobs, "failed", "Job "+id+" failed: "+failure))
+	case job.Cancelled:
+		s.append(t, narrate(id, actorJobs, "cancelled", "Job "+id+" was cancelled"))
+	}
+	t.State, t.Message, t.Finished = state, failure, time.Now()
+	t.marker = markerOf(state, failure)
+	s.grow(t, -int64(len(t.body)))
+	t.body = nil
+	s.wake(t)
+	s.drop(func(old *task) bool { return old != t && old.marker != "" && s.size > s.limits.KeptBytes })
+	return true
+}
+
+func markerOf(state job.State, failure string) string {
+	switch state {
+	case job.Complete:
+		return job.EndMarker(job.Event{Type: job.CompleteEvent})
+	case job.Cancelled:
+		return job.EndMarker(job.Event{Type: job.ErrorEvent, Kind: job.CancelledByUser})
+	}
+	return job.EndMarker(job.Event{Type: job.ErrorEvent, Message: failure})
+}
+
+// abandon ends a job at its client's wish and stops its run; false if there is
+// none, or if it has ended.
+func (s *shelf) abandon(id job.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tasks[id]
+	if t == nil || !s.close(t, job.Cancelled, "") {
+		return false
+	}
+	if t.cancel != nil {
+		t.cancel(errCancelled)
+	}
+	return true
+}
+
+// read returns what was said after the first n entries, the end marker if all
+// is said, and a channel that is closed when there is more.
+func (s *shelf) read(t *task, n int) (list []entry, marker string, more <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(t.log[min(n, len(t.log)):]), t.marker, t.more
+}
+
+// list returns all jobs, the newest first.
+func (s *shelf) list() []Job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Job, 0, len(s.order))
+	for _, t := range slices.Backward(s.order) {
+		list = append(list, t.Job)
+	}
+	return list
+}
+
+// get returns one job.
+func (s *shelf) get(id job.ID) (Job, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tasks[id]; t != nil {
+		return t.Job, true
+	}
+	return Job{}, false
+}

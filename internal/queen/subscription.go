@@ -1,0 +1,84 @@
+package queen
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// telemetryLimit bounds one message of a hive, in bytes.
+const telemetryLimit = 16 << 20
+
+var errHiveEnded = errors.New("the hive closed its stream")
+
+// subscribe listens to a hive from now on. A hive that is subscribed to and
+// online is left alone; another subscription under its name ends first.
+func (q *Queen) subscribe(id, url string) error {
+	ctx, stop := context.WithCancel(q.ctx)
+	h, old, err := q.fleet.subscribe(id, url, stop)
+	if err != nil || h == nil {
+		stop()
+		return err
+	}
+	q.work.Go(func() {
+		defer stop()
+		defer close(h.ended)
+		if old != nil {
+			old.stop()
+			<-old.ended
+		}
+		q.follow(ctx, h)
+	})
+	return nil
+}
+
+// follow listens again and again until ctx ends.
+func (q *Queen) follow(ctx context.Context, h *hive) {
+	for {
+		err := q.listen(ctx, h)
+		if ctx.Err() != nil {
+			return
+		}
+		q.fleet.lost(h, err)
+		q.Log.Info("hive lost", "hive", h.ID, "url", h.URL, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(q.timing.reconnect):
+		}
+	}
+}
+
+// listen reads one telemetry stream to its end.
+func (q *Queen) listen(ctx context.Context, h *hive) error {
+	events, closeStream, err := q.openStream(ctx, h.URL+"/v1/heartbeats/stream", "", q.timing.hiveQuiet, telemetryLimit)
+	if err != nil {
+		return err
+	}
+	defer closeStream()
+	q.fleet.online(h)
+	q.Log.Info("hive online", "hive", h.ID, "url", h.URL)
+	for {
+		e, err := events.next()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return errors.Join(errHiveEnded, err)
+		}
+		q.hear(h, e)
+	}
+}
+
+// hear takes one message of a hive. What cannot be read changes nothing.
+func (q *Queen) hear(h *hive, e entry) {
+	t, ok, err := parseTelemetry(e.data, q.Limits.HiveWorkers)
+	if err != nil || t.dropped > 0 {
+		q.Log.Debug("telemetry", "hive", h.ID, "dropped", t.dropped, "error", err)
+	}
+	if !ok {
+		return
+	}
+	q.fleet.report(h, t.processes)
+	q.hub.send(hiveHeartbeat(h.ID, t))
+}
