@@ -13,7 +13,7 @@ import (
 type queenCommand struct {
 	WorkerToken string `env:"WAGGLE_WORKER_TOKEN" help:"Bearer token to show to workers; needs --token."`
 
-	listenFlags `embed:"" set:"port=7833" set:"portenv=QUEEN_PORT"`
+	listenFlags `kong:"embed,set='port=7833',set='portenv=QUEEN_PORT'"`
 }
 
 // Run routes operations to workers until ctx ends or somebody asks for shutdown.

@@ -1,0 +1,60 @@
+package queen
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// Who may come in: names, sites, tokens.
+func TestGuard(t *testing.T) {
+	const token = "honey"
+	for _, row := range []struct {
+		name, method, url string
+		header            string // "Name: value" lines
+		change            func(*Config)
+		status            int
+	}{
+		{"by its address", "GET", "http://127.0.0.1/v1/info", "", nil, 200},
+		{"by a name that is not ours", "GET", "http://evil.example/v1/info", "", nil, 403},
+		{"by a name that is", "GET", "http://queen.example/v1/info", "", func(c *Config) { c.Hosts = []string{"queen.example"} }, 200},
+		{"from another site", "POST", "http://localhost/v1/shutdown", "Origin: http://evil.example", nil, 403},
+		{"from no site at all", "POST", "http://localhost/v1/shutdown", "Origin: null", nil, 403},
+		{"from its own page", "GET", "http://localhost/v1/info", "Origin: http://localhost", nil, 200},
+		{"from a site that may", "GET", "http://localhost/v1/info", "Origin: http://good.example", func(c *Config) { c.Origins = []string{"http://good.example"} }, 200},
+		{"asked before", "OPTIONS", "http://localhost/v1/jobs", "Origin: http://good.example\nAccess-Control-Request-Method: POST", func(c *Config) { c.Origins = []string{"*"} }, 200},
+		{"without the token", "GET", "http://localhost/v1/info", "", func(c *Config) { c.Tokens = []string{"other", token} }, 401},
+		{"the page without it", "GET", "http://localhost/", "", func(c *Config) { c.Tokens = []string{"other", token} }, 401},
+		{"health without it", "GET", "http://localhost/health", "", func(c *Config) { c.Tokens = []string{"other", token} }, 200},
+		{"with another", "GET", "http://localhost/v1/info", "Authorization: Bearer wax", func(c *Config) { c.Tokens = []string{"other", token} }, 401},
+		{"with the token", "GET", "http://localhost/v1/info", "Authorization: bearer honey", func(c *Config) { c.Tokens = []string{"other", token} }, 200},
+		{"with the cookie", "GET", "http://localhost/", "Cookie: waggle_token=" + armour(token), func(c *Config) { c.Tokens = []string{"other", token} }, 200},
+		{"the address it printed", "GET", "http://localhost/?token=honey", "", func(c *Config) { c.Tokens = []string{"other", token} }, 303},
+		{"another address", "GET", "http://localhost/?token=wax", "", func(c *Config) { c.Tokens = []string{"other", token} }, 401},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var c Config
+			if row.change != nil {
+				row.change(&c)
+			}
+			q := New(c)
+			defer q.Close()
+			r := httptest.NewRequest(row.method, row.url, nil)
+			for line := range strings.Lines(row.header) {
+				name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+				r.Header.Set(name, value)
+			}
+			w := httptest.NewRecorder()
+			q.Handler().ServeHTTP(w, r)
+			if w.Code != row.status {
+				t.Errorf("%d, want %d: %s", w.Code, row.status, w.Body)
+			}
+			if h := w.Header(); h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Security-Policy") == "" {
+				t.Errorf("headers %v", h)
+			}
+			if origin := w.Header().Get("Access-Control-Allow-Origin"); (origin != "") != (w.Code == 200 && row.change != nil && strings.Contains(row.header, "good.example")) {
+				t.Errorf("allows origin %q", origin)
+			}
+		})
+	}
+}
