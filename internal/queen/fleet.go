@@ -60,6 +60,7 @@ type fleet struct {
 type hive struct {
 	Hive
 	processes []process
+	waiting   bool // it was lost, and is not tried again yet
 	stop      context.CancelFunc
 	ended     chan struct{} // closed when the subscription has ended
 }
@@ -80,13 +81,13 @@ func newFleet(l Limits, t timing) *fleet {
 }
 
 // subscribe registers a hive and returns it, with the subscription it replaces
-// if there is one, for the caller to run; nil if it is subscribed to and online.
+// if there is one, for the caller to run; nil if it is being listened to.
 func (f *fleet) subscribe(id, url string, stop context.CancelFunc) (new, old *hive, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old = f.hives[id]
 	switch {
-	case old != nil && old.Online && old.URL == url:
+	case old != nil && !old.waiting && old.URL == url:
 		return nil, nil, nil
 	case old == nil && len(f.hives) >= f.limits.Hives:
 		if old = f.longestLost(); old == nil {
@@ -109,6 +110,13 @@ func (f *fleet) longestLost() (found *hive) {
 	return found
 }
 
+// trying notes that a hive is called.
+func (f *fleet) trying(h *hive) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h.waiting = false
+}
+
 // online notes that a hive's stream is open.
 func (f *fleet) online(h *hive) {
 	f.mu.Lock()
@@ -123,7 +131,7 @@ func (f *fleet) lost(h *hive, why error) {
 	if h.Online {
 		h.Since = time.Now()
 	}
-	h.Online, h.processes, h.Problem = false, nil, plain(why.Error(), 200)
+	h.Online, h.waiting, h.processes, h.Problem = false, true, nil, plain(why.Error(), 200)
 }
 
 // report replaces what a hive told of its workers.

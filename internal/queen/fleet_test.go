@@ -110,6 +110,11 @@ func TestFleetIsBounded(t *testing.T) {
 	if h, _, err := f.subscribe("one", "http://1", func() {}); h != nil || err != nil {
 		t.Errorf("a hive that is online was subscribed to again: %v, %v", h, err)
 	}
+	f.lost(one, errors.New("gone"))
+	if h, old, _ := f.subscribe("one", "http://1", func() {}); h == nil || old != one {
+		t.Error("a hive that was lost is not tried again at once")
+	}
+	one = f.hives["one"]
 	if h, old, _ := f.subscribe("one", "http://elsewhere", func() {}); h == nil || old != one {
 		t.Error("a hive that moved was not")
 	}

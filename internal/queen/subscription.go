@@ -11,8 +11,9 @@ const telemetryLimit = 16 << 20
 
 var errHiveEnded = errors.New("the hive closed its stream")
 
-// subscribe listens to a hive from now on. A hive that is subscribed to and
-// online is left alone; another subscription under its name ends first.
+// subscribe listens to a hive from now on. One that is being listened to is
+// left alone, one that was lost is tried again at once; another subscription
+// under its name ends first.
 func (q *Queen) subscribe(id, url string) error {
 	ctx, stop := context.WithCancel(q.ctx)
 	h, old, err := q.fleet.subscribe(id, url, stop)
@@ -35,6 +36,7 @@ func (q *Queen) subscribe(id, url string) error {
 // follow listens again and again until ctx ends.
 func (q *Queen) follow(ctx context.Context, h *hive) {
 	for {
+		q.fleet.trying(h)
 		err := q.listen(ctx, h)
 		if ctx.Err() != nil {
 			return
