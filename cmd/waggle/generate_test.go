@@ -135,6 +135,7 @@ type line struct {
 	File    string
 	Seed    uint64
 	Adapter string
+	State   string
 }
 
 func lines(t *testing.T, out string) (list []line) {

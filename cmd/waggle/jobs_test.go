@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -59,7 +60,7 @@ func TestJobs(t *testing.T) {
 		name string
 		run  func(*testing.T, *server)
 	}{
-		{"generate", testRemote}, {"detach and watch", testDetach}, {"interrupt", testRemoteInterrupt}, {"verbs", testVerbs}, {"mistakes", testJobMistakes},
+		{"generate", testRemote}, {"detach and watch", testDetach}, {"interrupt", testRemoteInterrupt}, {"verbs", testVerbs}, {"pause", testPauseRunning}, {"terminal", testTerminal}, {"mistakes", testJobMistakes},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.run(t, &server{TB: t, url: s.url, cmd: s.cmd}) })
 	}
@@ -164,6 +165,57 @@ func testVerbs(t *testing.T, s *server) {
 	s.await(t, "running-1", job.Cancelled)
 	if got := s.states(t); got["waits-1"] != "" || got["running-1"] != job.Cancelled {
 		t.Errorf("jobs left: %v", got)
+	}
+}
+
+// testPauseRunning: a running job pauses where it is, is shown so, and gives the picture of one that was never paused.
+func testPauseRunning(t *testing.T, s *server) {
+	request := func(id string, more fields) fields {
+		f := star(fields{"id": id, "steps": 60, "sampler": "euler_ancestral", "seed": 11})
+		maps.Copy(f, more)
+		return f
+	}
+	_, plain := s.post(request("plain", nil))
+	want := s.finished(plain)
+	_, stream := s.post(request("stops", fields{"stop_at_step": 20}))
+	s.await(t, "stops", job.Paused)
+	watch := s.jobs(t, "watch", "stops", "--json")
+	var out, errs bytes.Buffer
+	watch.Stdout, watch.Stderr = &out, &errs
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	table := succeed(t, s.jobs(t, "list", "--state", "paused")).out
+	if rows := strings.Split(table, "\n"); len(rows) != 3 || !strings.HasPrefix(rows[1], "stops  paused  20/60  ") {
+		t.Errorf("the table:\n%s", table)
+	}
+	if out := succeed(t, s.jobs(t, "resume", "stops")).out; out != "stops queued\n" {
+		t.Errorf("resuming printed %q", out)
+	}
+	if out := succeed(t, s.jobs(t, "pause", "stops")).out; out != "stops pausing\n" && out != "stops paused\n" {
+		t.Errorf("pausing printed %q", out)
+	}
+	s.await(t, "stops", job.Paused)
+	succeed(t, s.jobs(t, "resume", "stops"))
+	if err := watch.Wait(); err != nil {
+		t.Errorf("watching: %v, %s", err, errs.String())
+	}
+	steps, states := 0, ""
+	for _, l := range lines(t, out.String()) {
+		switch l.Type {
+		case "progress", "preview":
+			if steps++; l.Step != steps {
+				t.Errorf("step %d after %d", l.Step, steps-1)
+			}
+		case "state":
+			states += l.State + " "
+		}
+	}
+	if steps != 60 || !strings.HasPrefix(states, "running paused ") || !strings.HasSuffix(states, "running ") || strings.Count(states, "paused") != 2 {
+		t.Errorf("%d steps; states %s", steps, states)
+	}
+	if !bytes.Equal(s.finished(stream), want) {
+		t.Error("a job that was paused gave another picture")
 	}
 }
 

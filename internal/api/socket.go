@@ -139,6 +139,9 @@ func (k *socket) read(ctx context.Context) {
 
 // take reads a command and carries it out; false if the connection has failed.
 func (k *socket) take(ctx context.Context, r io.Reader) bool {
+	if k.conn.SetReadDeadline(time.Now().Add(bodyTimeout)) != nil {
+		return false
+	}
 	message, release, err := k.server.bodies.read(r)
 	defer release()
 	switch {
