@@ -112,8 +112,12 @@ func (q *JetStream) lineUp(ctx context.Context, it item, s stored) (stored, erro
 
 // Move implements Queue. Moves of this process are made one after the other.
 func (q *JetStream) Move(ctx context.Context, id, before job.ID) (r job.Record, err error) {
-	q.moving.Lock()
-	defer q.moving.Unlock()
+	select {
+	case q.moving <- struct{}{}:
+		defer func() { <-q.moving }()
+	case <-ctx.Done():
+		return job.Record{}, ctx.Err()
+	}
 	err = q.retry(ctx, id, func(it item) error {
 		r = it.Record
 		s, err := q.index.move(it.stored, before)
@@ -136,6 +140,7 @@ func (q *JetStream) Move(ctx context.Context, id, before job.ID) (r job.Record, 
 // stands for nothing, after it the old one does; whoever meets such a message
 // drops it, should it not come to be deleted here.
 func (q *JetStream) reline(ctx context.Context, it item, s stored) (stored, error) {
+	ctx = context.WithoutCancel(ctx)
 	if err := q.announce(ctx, &s, nil); err != nil {
 		return s, err
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"waggle/internal/bus"
 	"waggle/internal/job"
 )
 
@@ -82,10 +81,10 @@ func (q *JetStream) claim(ctx context.Context, m jetstream.Msg, c Consumer) (Lea
 // begin leases the job of a message, errChanged if its record has changed; nil
 // if that ends the job.
 func (q *JetStream) begin(ctx context.Context, m jetstream.Msg, it item, c Consumer) (Lease, error) {
-	if l := q.leaseOf(it.ID); l != nil && l.lease == it.Lease {
+	if l := q.leaseOf(it.ID); l != nil && l.lease == it.Lease && it.State == job.Running {
 		return nil, nil // the server's clock has leapt: the job runs here, and its lease renews this message too
 	}
-	if !c.takes(it.Record) {
+	if !it.CancelRequested && !c.takes(it.Record) {
 		return nil, errRefused
 	}
 	s := q.undoubted(it.stored).started(c.Node, uuid.NewString(), m.Reply())
@@ -97,28 +96,41 @@ func (q *JetStream) begin(ctx context.Context, m jetstream.Msg, it item, c Consu
 	if err != nil {
 		return nil, err
 	}
-	revision, err := q.write(ctx, s, it.revision)
-	if err != nil {
-		q.doubt(s, err)
-		return nil, err
-	}
 	if s.State.Final() {
-		q.tellEnd(ctx, s)
-		return nil, m.DoubleAck(ctx)
+		return nil, q.end(ctx, m, s, it.revision)
 	}
-	s.Record.Request = r
-	l, err := q.hold(s, revision, m)
+	return q.lease(ctx, m, s, it.revision, r)
+}
+
+// end writes that the queue itself has ended a job.
+func (q *JetStream) end(ctx context.Context, m jetstream.Msg, s stored, revision uint64) error {
+	if _, err := q.write(ctx, s, revision); err != nil {
+		return err
+	}
+	q.tellEnd(ctx, s)
+	return m.DoubleAck(ctx)
+}
+
+// lease writes that a job runs here; r is its request with its pictures.
+func (q *JetStream) lease(ctx context.Context, m jetstream.Msg, s stored, revision uint64, r job.Request) (Lease, error) {
+	with := s
+	with.Record.Request = r
+	l, err := q.hold(with, revision, m)
 	if err != nil {
 		return nil, err // not l, which would be a Lease that is not nil
+	}
+	if _, err := q.write(ctx, s, revision); err != nil {
+		l.release()
+		if !errors.Is(err, errChanged) {
+			q.doubt(s)
+		}
+		return nil, err
 	}
 	return l, nil
 }
 
 // doubt notes a lease that was to be written, and may have been.
-func (q *JetStream) doubt(s stored, err error) {
-	if !bus.Unreachable(err) {
-		return
-	}
+func (q *JetStream) doubt(s stored) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.unsure[s.ID] = s.Lease
@@ -129,12 +141,21 @@ func (q *JetStream) doubt(s stored, err error) {
 func (q *JetStream) undoubted(s stored) stored {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	lease, ok := q.unsure[s.ID]
-	delete(q.unsure, s.ID)
-	if ok && s.State == job.Running && s.Lease == lease {
-		s.State = job.Queued
+	if s.State == job.Running && q.unsure[s.ID] == s.Lease {
+		s = s.handedBack()
 	}
 	return s
+}
+
+// forgetDoubts drops those about leases that the records do not name.
+func (q *JetStream) forgetDoubts() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for id, lease := range q.unsure {
+		if it, ok := q.index.get(id); !ok || it.Lease != lease {
+			delete(q.unsure, id)
+		}
+	}
 }
 
 // adopt writes the record of a message that has none: the process that took

@@ -389,3 +389,68 @@ func TestRefusal(t *testing.T) {
 		t.Error("an error of another kind was changed")
 	}
 }
+
+// TestDoubt: a job whose beginning was written, though the server's answer was
+// lost, was never begun.
+func TestDoubt(t *testing.T) {
+	t.Parallel()
+	q := open(t, connect(t, t.TempDir()), Options{})
+	submit(t, q, request("j"))
+	l := next(t, q, Consumer{Node: "n"}).(*held)
+	l.end()
+	l.release()
+	q.doubt(l.stored)
+	must(t, q.nak(t.Context(), l.stored.Reply))
+	again := next(t, q, Consumer{Node: "n"})
+	if r := again.Record(); r.Attempt != 1 {
+		t.Errorf("attempt %d", r.Attempt)
+	}
+	q.forgetDoubts()
+	if len(q.unsure) != 0 {
+		t.Errorf("still in doubt: %v", q.unsure)
+	}
+	finish(t, again)
+}
+
+// TestCancelledAndLost: a job that was cancelled when its node had died is
+// ended by any node, even one that would not run it.
+func TestCancelledAndLost(t *testing.T) {
+	t.Parallel()
+	b := connect(t, t.TempDir())
+	o := Options{times: short}
+	one, two := open(t, b, o), open(t, b, o)
+	submit(t, one, request("j", model("mx")))
+	next(t, one, Consumer{Node: "one"}).(*held).stopRenewing()
+	one.Close()
+	if r, err := two.Cancel(t.Context(), "j"); err != nil || r.State != job.Running {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for end := time.Now().Add(10 * time.Second); state(t, two, "j") != job.Cancelled; {
+		nothing(t, two, Consumer{Node: "two", Takes: only("my")})
+		if time.Now().After(end) {
+			t.Fatal("it did not end")
+		}
+	}
+}
+
+// TestNoConnection: without a connection there is nothing to take, and that is
+// known at once.
+func TestNoConnection(t *testing.T) {
+	t.Parallel()
+	b := connect(t, t.TempDir())
+	q := open(t, b, Options{})
+	for i := range 5 {
+		submit(t, q, request("", by(fmt.Sprint(i))))
+	}
+	b.Close()
+	began := time.Now()
+	if l, err := q.Take(t.Context(), Consumer{}); l != nil || err != nil || time.Since(began) > time.Second {
+		t.Errorf("%v, %v after %v", l, err, time.Since(began))
+	}
+	if _, err := q.Submit(t.Context(), request("")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("submit: %v", err)
+	}
+	if _, err := q.Pause(t.Context(), "j"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("pause: %v", err)
+	}
+}

@@ -30,6 +30,7 @@ type follower struct {
 	all func(present map[string]bool, upTo uint64)
 
 	watch jetstream.KeyWatcher
+	end   func()
 	heard uint64 // newest revision heard of
 	asked uint64 // newest revision of the bucket when last compared
 }
@@ -42,9 +43,12 @@ func (f *follower) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f.watch, err = f.bucket.WatchAll(context.WithoutCancel(ctx)); err != nil {
+	watching, end := context.WithCancel(context.WithoutCancel(ctx))
+	if f.watch, err = f.bucket.WatchAll(watching); err != nil {
+		end()
 		return err
 	}
+	f.end = end
 	present := map[string]bool{}
 	for {
 		select {
@@ -145,5 +149,6 @@ func (f *follower) reopen(ctx context.Context) {
 func (f *follower) close() {
 	if f.watch != nil {
 		_ = f.watch.Stop() // it may have ended, and the connection be closed
+		f.end()
 	}
 }

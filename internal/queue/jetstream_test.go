@@ -165,10 +165,10 @@ func TestAnotherNode(t *testing.T) {
 
 // stopRenewing lets a lease go silent, as if its node had died.
 func (l *held) stopRenewing() {
-	l.ending.Lock()
-	defer l.ending.Unlock()
-	close(l.renewing)
-	l.renewing = make(chan struct{}) // for end
+	l.renewing.Lock()
+	defer l.renewing.Unlock()
+	close(l.until)
+	l.until = make(chan struct{}) // for release
 }
 
 // TestCancelElsewhere: a cancel on one node stops the job on another.

@@ -126,13 +126,13 @@ func (q *JetStream) closeLane(ctx context.Context, s stored) {
 	}
 }
 
-// forgetLanes lets go of consumers that were not asked for long: the server
-// has removed them, or another node keeps them alive.
+// forgetLanes lets go of consumers that were not asked for long, before the
+// server removes them.
 func (q *JetStream) forgetLanes(now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for of, c := range q.consumers {
-		if now.Sub(c.used) > laneIdle {
+		if now.Sub(c.used) > laneIdle/2 {
 			delete(q.consumers, of)
 		}
 	}

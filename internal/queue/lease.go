@@ -27,27 +27,39 @@ type held struct {
 	message jetstream.Msg
 	*wishes
 
-	ending   sync.Mutex
-	over     bool
-	renewing chan struct{} // closed when the lease ends
+	renewing sync.Mutex
+	until    chan struct{} // closed when it need not be renewed
 }
 
-// hold begins the lease of a record written at a revision.
+// hold begins a lease that the record at a revision shall be given, so that
+// nothing that is asked of the job after that is missed. What remains of an
+// earlier lease of the job in this process is lost.
 func (q *JetStream) hold(s stored, revision uint64, m jetstream.Msg) (*held, error) {
 	until := make(chan struct{})
-	l := &held{queue: q, stored: s, message: m, wishes: newWishes(s, revision), renewing: until}
+	l := &held{queue: q, stored: s, message: m, wishes: newWishes(s, revision), until: until}
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.closed() {
-		q.mu.Unlock()
 		return nil, ErrClosed
+	}
+	if old := q.leases[s.ID]; old != nil {
+		old.lose()
 	}
 	q.leases[s.ID] = l
 	q.work.Go(func() { l.renew(until) })
-	q.mu.Unlock()
-	if now, ok := q.index.get(s.ID); ok { // it may have changed before it was in leases
-		l.told(now.stored, now.revision)
-	}
 	return l, nil
+}
+
+// release lets go of the message and the place among the leases.
+func (l *held) release() {
+	l.renewing.Lock()
+	close(l.until)
+	l.renewing.Unlock()
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	if l.queue.leases[l.stored.ID] == l {
+		delete(l.queue.leases, l.stored.ID)
+	}
 }
 
 func (l *held) Record() job.Record { return l.stored.Record }
@@ -66,23 +78,6 @@ func (l *held) renew(until <-chan struct{}) {
 			return
 		}
 	}
-}
-
-// end marks the lease as over; false if it was already.
-func (l *held) end() bool {
-	l.ending.Lock()
-	defer l.ending.Unlock()
-	if l.over {
-		return false
-	}
-	l.over = true
-	close(l.renewing)
-	l.queue.mu.Lock()
-	defer l.queue.mu.Unlock()
-	if l.queue.leases[l.stored.ID] == l {
-		delete(l.queue.leases, l.stored.ID)
-	}
-	return true
 }
 
 // Finish implements Lease.
@@ -106,12 +101,14 @@ func (l *held) Pause(ctx context.Context) (job.Record, error) {
 }
 
 // settle ends the lease with the last change of its record, and does with the
-// message what the record then says of the job.
+// message what the record then says of the job. Until it is written the message
+// is renewed, so that nobody else begins what is done.
 func (l *held) settle(ctx context.Context, to func(stored) stored) (stored, error) {
 	if !l.end() {
 		return stored{}, ErrLeaseLost
 	}
 	s, err := l.write(ctx, to)
+	l.release()
 	if err != nil {
 		return stored{}, err
 	}

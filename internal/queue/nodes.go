@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -60,12 +61,17 @@ func (n *nodes) run(stop <-chan struct{}) {
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	listening.Go(func() { n.others.run(stop) })
+	ctx, cancel := context.WithCancel(context.Background())
+	listening.Go(func() {
+		<-stop
+		cancel()
+	})
 	tick := time.NewTicker(nodeEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			n.again()
+			n.again(ctx)
 		case <-stop:
 			return
 		}
@@ -85,16 +91,18 @@ func (n *nodes) hear(e jetstream.KeyValueEntry) {
 	n.heard[node.ID] = heardNode{node, time.Now()} // by this machine's clock
 }
 
-// again writes the records of this process's nodes once more.
-func (n *nodes) again() {
+// again writes the records of this process's nodes once more, and forgets those
+// of others that are dead.
+func (n *nodes) again(ctx context.Context) {
 	n.mu.Lock()
+	maps.DeleteFunc(n.heard, func(_ string, node heardNode) bool { return time.Since(node.at) > nodeTTL })
 	var own []job.Node
 	for _, node := range n.own {
 		own = append(own, node)
 	}
 	n.mu.Unlock()
 	for _, node := range own {
-		if err := n.write(context.Background(), node); err != nil {
+		if err := n.write(ctx, node); err != nil && ctx.Err() == nil {
 			n.log.Warn("write the node's record", "node", node.ID, "error", err)
 		}
 	}

@@ -166,6 +166,104 @@ func TestMoveWhileTaken(t *testing.T) {
 	})
 }
 
+// TestEverythingAtOnce: two nodes take jobs, end them, hand them back and pause
+// them, while others submit, pause, resume, move and cancel. Then every job has
+// ended once, and nothing is left.
+func TestEverythingAtOnce(t *testing.T) {
+	t.Parallel()
+	b := connect(t, t.TempDir())
+	nodes := []*JetStream{open(t, b, Options{}), open(t, b, Options{})}
+	const jobs = 60
+	var mu sync.Mutex
+	ends := map[job.ID]int{}
+	ended := func(id job.ID) {
+		mu.Lock()
+		defer mu.Unlock()
+		ends[id]++
+	}
+	id := func(n int) job.ID { return job.ID(fmt.Sprint("j", n)) }
+	work := func(q *JetStream, seed uint64) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		for range jobs {
+			l, err := q.Take(t.Context(), Consumer{Node: fmt.Sprint(seed)})
+			if err != nil {
+				t.Errorf("take: %v", err)
+			}
+			if l == nil {
+				continue
+			}
+			switch random.IntN(4) {
+			case 0:
+				err = l.HandBack(t.Context())
+			case 1:
+				_, err = l.Pause(t.Context())
+			default:
+				var r job.Record
+				if r, err = l.Finish(t.Context(), job.Complete, job.Outcome{}); err == nil {
+					ended(r.ID)
+				}
+			}
+			if err != nil {
+				t.Errorf("end the lease of %s: %v", l.Record().ID, err)
+			}
+		}
+	}
+	disturb := func(q *JetStream, seed uint64) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		for range 2 * jobs {
+			var err error
+			switch at := id(random.IntN(jobs)); random.IntN(5) {
+			case 0:
+				_, err = q.Pause(t.Context(), at)
+			case 1:
+				_, err = q.Move(t.Context(), at, "")
+			case 2:
+				_, err = q.Move(t.Context(), at, id(random.IntN(jobs)))
+			default:
+				_, err = q.Resume(t.Context(), at)
+			}
+			if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotWaiting) {
+				t.Errorf("change: %v", err)
+			}
+		}
+	}
+	submitted := func(q *JetStream, from int) {
+		for n := from; n < jobs; n += 2 {
+			submit(t, q, request(string(id(n)), by(fmt.Sprint(n%3)), model(fmt.Sprint(n%2)), func(r *job.Request) {
+				if n%5 == 0 {
+					r.StopAtStep = 1
+				}
+			}))
+		}
+	}
+	atOnce(
+		func() { submitted(nodes[0], 0) }, func() { submitted(nodes[1], 1) },
+		func() { work(nodes[0], 1) }, func() { work(nodes[1], 2) },
+		func() { disturb(nodes[0], 3) }, func() { disturb(nodes[1], 4) })
+	for n := range jobs {
+		if _, err := nodes[0].Resume(t.Context(), id(n)); err != nil && !errors.Is(err, ErrNotFound) {
+			t.Errorf("resume: %v", err)
+		}
+	}
+	for len(ends) < jobs {
+		l := next(t, nodes[1], Consumer{Node: "2"})
+		finish(t, l)
+		ended(l.Record().ID)
+	}
+	for n := range jobs {
+		if r, err := nodes[0].Get(t.Context(), id(n)); err != nil || r.State != job.Complete || r.Attempt != 1 || ends[id(n)] != 1 {
+			t.Errorf("%s ended %d times: %s in attempt %d, %v", id(n), ends[id(n)], r.State, r.Attempt, err)
+		}
+	}
+	nothing(t, nodes[0], Consumer{})
+	if n := messages(t, nodes[0]); n != 0 {
+		mended(t, nodes[0])
+		if left := messages(t, nodes[0]); left != 0 {
+			t.Errorf("%d messages were left, and %d after they were compared with the records", n, left)
+		}
+	}
+}
+
 // TestMovesAtRandom: any moves give the order that the same moves of a list give.
 func TestMovesAtRandom(t *testing.T) {
 	eachHost(t, Options{}, func(t *testing.T, q Queue) {

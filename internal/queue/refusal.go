@@ -33,10 +33,3 @@ func refusal(err error) error {
 	}
 	return err
 }
-
-// isRefusal reports whether the server has answered and not done what it was
-// asked for.
-func isRefusal(err error) bool {
-	var answer *jetstream.APIError
-	return errors.As(err, &answer)
-}

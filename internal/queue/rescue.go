@@ -11,13 +11,16 @@ import (
 
 // rescue leases a job whose node has died: its message comes again to whoever
 // asks its lane, which is done now and then for the lanes of all jobs that run
-// somewhere else. Jobs that wait at a higher priority go before them.
+// somewhere else. Jobs that wait at a higher priority go before them. One that
+// was cancelled meanwhile ends here, whoever takes it.
 func (q *JetStream) rescue(ctx context.Context, c Consumer) (Lease, error) {
 	lowest := rank(job.Low)
 	if it := q.index.first(c, nil); it != nil {
 		lowest = rank(priorityOf(it.Record))
 	}
-	lost := Consumer{Node: c.Node, Takes: func(r job.Record) bool { return r.State == job.Running && c.takes(r) }}
+	lost := Consumer{Node: c.Node, Takes: func(r job.Record) bool {
+		return r.State == job.Running && (r.CancelRequested || c.takes(r))
+	}}
 	for _, it := range q.index.runs() {
 		from := laneOf(it.stored)
 		if q.leaseOf(it.ID) != nil || rank(from.priority) > lowest || !lost.takes(it.Record) || !q.dueForRescue(from) {

@@ -57,6 +57,7 @@ func (q *JetStream) expire(ctx context.Context, now time.Time, byAge bool) {
 	}
 	q.index.forgetClients()
 	q.forgetLanes(time.Now())
+	q.forgetDoubts()
 }
 
 // reconcile compares the messages in line with the records of unfinished jobs,
@@ -90,7 +91,7 @@ func (q *JetStream) reconcile(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// restoreAll puts jobs in line again whose messages are gone.
+// restoreAll puts jobs in line again whose messages are gone, where they stood.
 func (q *JetStream) restoreAll(ctx context.Context, items []item, now time.Time) error {
 	for _, it := range items {
 		_, err := q.jobs.GetMsg(ctx, it.Sequence)
@@ -100,7 +101,9 @@ func (q *JetStream) restoreAll(ctx context.Context, items []item, now time.Time)
 		case !errors.Is(err, jetstream.ErrMsgNotFound):
 			return fmt.Errorf("read a message in line: %w", err)
 		}
-		_, err = q.reline(ctx, it, it.stored)
+		s, at := it.stored, it.place()
+		s.Moved = &at
+		_, err = q.reline(ctx, it, s)
 		switch {
 		case err == nil:
 			q.options.Log.Warn("a job had fallen out of the line; it is back in", "job", it.ID)

@@ -16,6 +16,8 @@ const (
 	// it, or another node may have taken it: ask again, ever more slowly.
 	retryFirst = 2 * time.Millisecond
 	retryLast  = time.Second
+	// takeLimit is how long lanes are asked before Take gives up for now.
+	takeLimit = time.Second
 	// newFor is how long a job counts as new to its lane's consumer, retryNew
 	// the longest pause before a lane with a new job is asked again.
 	newFor   = time.Second
@@ -47,16 +49,21 @@ func (q *JetStream) Next(ctx context.Context, c Consumer) (Lease, error) {
 	}
 }
 
-// Take implements Queue.
+// Take implements Queue. While there is no connection there is nothing to take,
+// and a server that is slow to answer is not asked about every lane.
 func (q *JetStream) Take(ctx context.Context, c Consumer) (Lease, error) {
+	if !q.js.Conn().IsConnected() {
+		return nil, q.over(ctx)
+	}
 	q.reclaim(ctx, c.Node)
+	began := time.Now()
 	if l, err := q.rescue(ctx, c); l != nil || err != nil {
 		return l, err
 	}
 	tried := map[job.ID]bool{}
 	for {
 		it := q.index.first(c, tried)
-		if it == nil {
+		if it == nil || time.Since(began) > takeLimit {
 			return nil, q.over(ctx)
 		}
 		tried[it.ID] = true

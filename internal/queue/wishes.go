@@ -16,10 +16,21 @@ type wishes struct {
 	revision uint64 // of the newest record heard of
 	stopped  bool   // cancel is closed
 	pause    bool
+	over     bool // the lease has made its last change
 }
 
 func newWishes(s stored, revision uint64) *wishes {
 	return &wishes{lease: s.Lease, cancel: make(chan struct{}), revision: revision, pause: s.PauseRequested}
+}
+
+// end marks the lease as over, which hears of nothing more; false if it was
+// already.
+func (w *wishes) end() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := w.over
+	w.over = true
+	return !was
 }
 
 // Cancelled implements Lease.
@@ -37,12 +48,24 @@ func (w *wishes) PauseAsked() bool {
 func (w *wishes) told(s stored, revision uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if revision <= w.revision {
+	if revision <= w.revision || w.over {
 		return
 	}
 	w.revision, w.pause = revision, s.PauseRequested
-	lost := s.Lease != w.lease || s.State != job.Running
-	if (lost || s.CancelRequested) && !w.stopped {
+	if s.Lease != w.lease || s.State != job.Running || s.CancelRequested {
+		w.stop()
+	}
+}
+
+// lose tells that the job belongs to somebody else.
+func (w *wishes) lose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stop()
+}
+
+func (w *wishes) stop() {
+	if !w.stopped {
 		w.stopped = true
 		close(w.cancel)
 	}
