@@ -182,16 +182,17 @@ func TestInputsAway(t *testing.T) {
 func TestSilentLane(t *testing.T) {
 	times := short
 	times.silence = 200 * time.Millisecond
-	q := open(t, connect(t, t.TempDir()), Options{times: times})
+	b := connect(t, t.TempDir())
+	q := open(t, b, Options{times: times})
+	times.ack = time.Hour
+	other := open(t, b, Options{times: times})
 	for name, hide := range map[string]func(job.ID){
 		"given to somebody who is gone": func(id job.ID) { // and who keeps it for a long time
 			it, _ := q.index.get(id)
-			q.options.times.ack = time.Hour
-			m, err := q.fetch(t.Context(), laneOf(it.stored))
+			m, err := other.fetch(t.Context(), laneOf(it.stored))
 			if err != nil || m == nil {
 				t.Errorf("fetch: %v, %v", m, err)
 			}
-			q.options.times.ack = times.ack
 		},
 		"gone": func(id job.ID) {
 			it, _ := q.index.get(id)
