@@ -108,9 +108,14 @@ func (s *Sender) sweepOften(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-			s.options.Log.Warn("look for jobs whose webhook is not queued", "error", err)
-		}
+		s.makeUp(ctx)
+	}
+}
+
+// makeUp sweeps. What that cannot do now is done the next time.
+func (s *Sender) makeUp(ctx context.Context) {
+	if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+		s.options.Log.Warn("look for jobs whose webhook is not queued; it will be tried again", "error", err)
 	}
 }
 

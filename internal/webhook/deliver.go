@@ -47,7 +47,8 @@ func (p *places) leave(host string) {
 	}
 }
 
-// consume takes messages from the stream until ctx ends.
+// consume takes messages from the stream until ctx ends. It makes the consumer
+// again if that is gone.
 func (s *Sender) consume(ctx context.Context) {
 	free := make(chan struct{}, sendersLimit)
 	for ctx.Err() == nil {
@@ -60,34 +61,47 @@ func (s *Sender) consume(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(troubleWait):
 		}
+		if err := s.join(ctx); err != nil && ctx.Err() == nil {
+			s.options.Log.Warn("ask for queued webhooks again", "error", err)
+		}
 	}
 }
 
 // consumeFrom takes messages until there is an error, each when there is a
-// place in free. One is fetched ahead: it may wait for as long as a try takes,
-// then for its own, before the stream gives it to another.
+// place in free: none waits here while the stream counts its time.
 func (s *Sender) consumeFrom(ctx context.Context, free chan struct{}) error {
-	messages, err := s.consumer.Messages(jetstream.PullMaxMessages(1), jetstream.WithMessagesErrOnMissingHeartbeat(false))
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
 	for {
 		select {
 		case free <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
+		m, err := s.next(ctx)
+		if m == nil {
 			<-free
-			return err
+			if err != nil {
+				return err
+			}
+			continue
 		}
 		s.work.Go(func() {
 			s.deliver(ctx, m)
 			<-free
 		})
 	}
+}
+
+// next returns a message, or nil if there was none for a while.
+func (s *Sender) next(ctx context.Context) (jetstream.Msg, error) {
+	batch, err := s.queued.Fetch(1, jetstream.FetchContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	m, ok := <-batch.Messages()
+	if !ok {
+		return nil, batch.Error()
+	}
+	return m, nil
 }
 
 // deliver makes one try and tells the stream what became of it. Should it not

@@ -64,7 +64,7 @@ type times struct {
 
 var usualTimes = times{
 	first: time.Second, most: time.Hour, giveUp: 24 * time.Hour,
-	timeout: 10 * time.Second, silence: 25 * time.Second, sweep: time.Minute,
+	timeout: 10 * time.Second, silence: 20 * time.Second, sweep: time.Minute,
 }
 
 func (o Options) withDefaults() Options {
@@ -89,13 +89,13 @@ func (o Options) kept() time.Duration { return o.Expiry + o.times.giveUp + 2*clo
 
 // Sender sends the webhooks of a queue's jobs. A nil Sender sends none.
 type Sender struct {
-	options  Options
-	queue    queue.Queue
-	js       jetstream.JetStream
-	stream   jetstream.Stream
-	consumer jetstream.Consumer
-	client   *http.Client
-	places   places
+	options Options
+	queue   queue.Queue
+	js      jetstream.JetStream
+	stream  jetstream.Stream
+	queued  jetstream.Consumer // of the stream, for all processes
+	client  *http.Client
+	places  places
 
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -130,20 +130,21 @@ func (s *Sender) open(ctx context.Context) (watch queue.Watcher, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.consumer, err = s.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+	if err := s.join(ctx); err != nil {
+		return nil, err
+	}
+	if watch, err = s.queue.Watch(ctx, ""); err == nil {
+		s.makeUp(ctx)
+	}
+	return watch, err
+}
+
+// join makes the consumer if it is not there.
+func (s *Sender) join(ctx context.Context) (err error) {
+	s.queued, err = s.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: consumer, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.options.times.silence, MaxAckPending: -1,
 	})
-	if err != nil {
-		return nil, err
-	}
-	if watch, err = s.queue.Watch(ctx, ""); err != nil {
-		return nil, err
-	}
-	if err := s.sweep(ctx); err != nil {
-		watch.Close()
-		return nil, err
-	}
-	return watch, nil
+	return err
 }
 
 // Close stops sending. A request under way is abandoned, and made again later.

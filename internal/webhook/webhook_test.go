@@ -323,6 +323,30 @@ func forget(t *testing.T, js jetstream.JetStream, r job.Record) {
 	}
 }
 
+// TestConsumerGone: a consumer that is taken away is made again, and nothing is lost.
+func TestConsumerGone(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	to := newReceiver(t, status(200))
+	s.send(short, to)
+	s.tell("one", to.url)
+	to.next()
+	s.settled(1)
+	if err := s.bus.JetStream.DeleteConsumer(t.Context(), streamName, consumer); err != nil {
+		t.Fatal(err)
+	}
+	s.tell("two", to.url)
+	for {
+		var b Body
+		if err := json.Unmarshal(to.next().body, &b); err != nil {
+			t.Fatal(err)
+		}
+		if b.JobID == "two" {
+			return // the new consumer may have begun with the first once more
+		}
+	}
+}
+
 // TestOldEnds: a record that outlived the stream's memory is not told again.
 func TestOldEnds(t *testing.T) {
 	t.Parallel()
