@@ -89,6 +89,28 @@ func TestServedQueue(t *testing.T) {
 	}
 }
 
+// A picture that forms is paused between two steps; another is made meanwhile; it goes on where it stopped, even in a
+// page that was opened later.
+func TestServedPause(t *testing.T) {
+	b := served(t)
+	b.send("long", 150, 192)
+	b.wait(`/^Step \d+ of 150/.test(document.querySelector('#status').textContent)`)
+	b.do(chromedp.Focus("#hold"), chromedp.KeyEvent(kb.Enter))
+	b.wait(`/^Paused at step \d+ of 150$/.test(document.querySelector('#status').textContent) && document.querySelector('#hold').textContent === 'Resume'`)
+	paused := b.text("#status")
+	b.shoot("paused")
+	b.send("short", 4, 128)
+	b.wait(`document.querySelectorAll('#tiles li').length === 1`)
+	b.load("/") // what is not over takes the stage
+	b.wait(fmt.Sprintf(`document.querySelector('#status').textContent === %q`, paused))
+	b.do(chromedp.Click("#hold"))
+	b.wait(`/^Step \d+ of 150$/.test(document.querySelector('#status').textContent) && document.querySelector('#hold').textContent === 'Pause'`)
+	b.wait(`document.querySelectorAll('#tiles li').length === 2`)
+	if got, want := b.ends(), []string{"short complete", "long complete"}; !slices.Equal(got, want) {
+		t.Errorf("in the end: %q, want %q", got, want)
+	}
+}
+
 // served is a tab for the page of the real program.
 func served(t *testing.T) *tab {
 	t.Helper()
