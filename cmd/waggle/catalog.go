@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	catalogEvery = 30 * time.Second // how often folders are looked into
+	catalogEvery = 10 * time.Second // how often folders are looked into
 	outlinesKept = 4                // whose tokenizers stay in memory
 )
 
@@ -149,15 +149,16 @@ func describe(e models.Entry) (*sd.Outline, error) {
 	return sd.Describe(m)
 }
 
-// list is every model that can be used, the server's own first, and the names of those that cannot.
-func (c *catalog) list() (good []job.ModelInfo, broken map[string]bool) {
+// list is every model that can be used, as far as they were read, the server's own first; and the names of all.
+func (c *catalog) list() (good []job.ModelInfo, present map[string]bool) {
+	present = map[string]bool{c.own: true}
+	for _, e := range models.List(c.flags.ModelsDir...) {
+		present[e.Name] = true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	broken = map[string]bool{}
-	for name, known := range c.cards {
-		if known.err != nil {
-			broken[name] = true
-		} else {
+	for _, known := range c.cards {
+		if known.err == nil {
 			good = append(good, known.info)
 		}
 	}
@@ -167,7 +168,7 @@ func (c *catalog) list() (good []job.ModelInfo, broken map[string]bool) {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return good, broken
+	return good, present
 }
 
 // open opens a model by the name that clients know.

@@ -127,6 +127,34 @@ func TestLists(t *testing.T) {
 	}
 }
 
+// TestModelsOfNodes: a model is loaded if any node has it loaded, and a job is
+// held to the bounds of the model that it names, wherever that is.
+func TestModelsOfNodes(t *testing.T) {
+	h := start(t, script{})
+	h.putNode(job.Ready)
+	small := job.DefaultLimits()
+	small.SizeMax, small.SizeMultiple = 512, 64
+	err := h.queue.PutNode(t.Context(), job.Node{ID: "other", Status: job.Ready, Models: []job.ModelInfo{
+		{Name: "tiny"}, {Name: "small", Limits: small, Loaded: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var models []job.ModelInfo
+	for len(models) < 2 { // the other's record comes by way of the server
+		models = decodeJSON[struct{ Models []job.ModelInfo }](t, h.get("/v1/models").body).Models
+	}
+	for _, m := range models {
+		if !m.Loaded {
+			t.Errorf("model %s is not loaded anywhere", m.Name)
+		}
+	}
+	h.wants(h.call("POST", "/v1/jobs", jobBody(`,"model":"small","width":200`)), 400, "Invalid input: width must be a multiple of 64, got 200")
+	h.wants(h.call("POST", "/v1/jobs", jobBody(`,"model":"small","width":576`)), 400, "Invalid input: width must be 64 to 512, got 576")
+	h.submit(jobBody(`,"model":"small","width":128`))
+	h.submit(jobBody(`,"model":"tiny","width":200`))
+}
+
 // TestStateEvents: a change of state is an event like the others on both ways,
 // with a number and without a step.
 func TestStateEvents(t *testing.T) {

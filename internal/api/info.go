@@ -86,8 +86,11 @@ func (s *Server) getModels(w http.ResponseWriter, r *http.Request) {
 	models := []job.ModelInfo{}
 	for _, n := range nodes {
 		for _, m := range n.Models {
-			if !slices.ContainsFunc(models, func(have job.ModelInfo) bool { return have.Name == m.Name }) {
+			at := slices.IndexFunc(models, func(have job.ModelInfo) bool { return have.Name == m.Name })
+			if at < 0 {
 				models = append(models, m)
+			} else {
+				models[at].Loaded = models[at].Loaded || m.Loaded
 			}
 		}
 	}

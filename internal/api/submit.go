@@ -111,6 +111,9 @@ func (s *Server) suit(ctx context.Context, r *job.Request) error {
 			return err
 		}
 	}
+	if err := s.within(ctx, *r, node); err != nil {
+		return err
+	}
 	if s.Tokenize == nil || !node.Status.Available() {
 		return nil
 	}
@@ -118,6 +121,24 @@ func (s *Server) suit(ctx context.Context, r *job.Request) error {
 		return err
 	}
 	return s.fits("Negative prompt", r.Model, r.NegativePrompt)
+}
+
+// within checks the bounds of the model that the job will run on: the one named,
+// here or on another node, or else this node's own.
+func (s *Server) within(ctx context.Context, r job.Request, node job.Node) error {
+	m, ok := node.Model(r.Model)
+	if ok && m.Name != r.Model {
+		nodes, err := s.Queue.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			if other, found := n.Model(r.Model); found && other.Name == r.Model && n.Status.Available() {
+				m = other
+			}
+		}
+	}
+	return r.Within(m.Limits)
 }
 
 func choose(r *job.Request, node job.Node) error {
@@ -144,6 +165,9 @@ func unknown(what, name string, list []job.Choice) error {
 
 func (s *Server) fits(what, model, text string) error {
 	tokens, err := s.Tokenize(model, text)
+	if kind := job.KindOf(err); err != nil && (kind == job.ModelInvalid || kind == job.ModelNotFound) {
+		return nil // the job will say so
+	}
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type Node struct {
 	mu       sync.Mutex
 	record   job.Node
 	fallback string          // the model of jobs that name none that is known
-	broken   map[string]bool // models that are there and cannot be used
+	present  map[string]bool // models that are there, usable or not
 	others   map[string]bool // models of other nodes
 	seats    []*seat
 }
@@ -51,13 +51,13 @@ func NewNode(q queue.Queue, record job.Node, fallback string, log *slog.Logger) 
 	return &Node{queue: q, log: log, dirty: make(chan struct{}, 1), record: record, fallback: fallback}
 }
 
-// SetModels says which models there are, the fallback first, and which are
-// there but broken: a job that names one of those fails and is not drawn with
-// another model.
-func (n *Node) SetModels(list []job.ModelInfo, broken map[string]bool) {
+// SetModels says which models can be used, the fallback first, and the names
+// of all that are there, those that have not been looked into and broken ones
+// too: a job that names one of them is drawn with it or not at all.
+func (n *Node) SetModels(list []job.ModelInfo, present map[string]bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.record.Models, n.broken = slices.Clone(list), broken
+	n.record.Models, n.present = slices.Clone(list), present
 	n.changed()
 }
 
@@ -129,7 +129,7 @@ func (s *seat) beside(is func(*seat) bool) bool {
 func (n *Node) model(name string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.has(name) || n.broken[name] {
+	if n.has(name) || n.present[name] {
 		return name
 	}
 	return n.fallback

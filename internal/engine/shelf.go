@@ -96,16 +96,12 @@ func (d *desk) most(m *model, r sd.Request, shape sd.Shape, limit int) (int, err
 	if d.budget == 0 {
 		return limit, nil
 	}
-	for n := 2; n <= limit; n++ {
-		need, err := m.need(r, shape, n)
-		if err != nil {
-			return 0, err
-		}
-		if need > d.budget {
-			return n - 1, nil
+	for n := limit; n > 1; n-- {
+		if need, err := m.need(r, shape, n); err != nil || need <= d.budget {
+			return n, err
 		}
 	}
-	return limit, nil
+	return 1, nil
 }
 
 // makeRoom closes models used longest ago until so many drawings of a request

@@ -54,6 +54,26 @@ func (r Request) Validate() error {
 	return nil
 }
 
+// Within checks the bounds of the model that the request is for; those it does
+// not name are not checked. The error is as Validate's.
+func (r Request) Within(l Limits) error {
+	v := validator{}
+	if r.Operation == Generation && l.SizeMultiple > 0 {
+		v.side("width", r.Width, l)
+		v.side("height", r.Height, l)
+	}
+	if l.StepsMax > 0 {
+		v.between("steps", r.Steps, 1, l.StepsMax)
+	}
+	if l.BatchMax > 0 {
+		v.between("batch", r.Batch, 1, l.BatchMax)
+	}
+	if v.err != nil {
+		return v.err
+	}
+	return nil
+}
+
 // validator keeps the first complaint.
 type validator struct{ err *Error }
 
@@ -117,9 +137,11 @@ func (v *validator) within(name string, value, low, high float64) {
 	v.check(value >= low && value <= high, "%s must be %g to %g, got %g", name, low, high, value)
 }
 
-func (v *validator) size(name string, pixels int) {
-	v.check(pixels%SizeMultiple == 0, "%s must be a multiple of %d, got %d", name, SizeMultiple, pixels)
-	v.between(name, pixels, SizeMin, SizeMax)
+func (v *validator) size(name string, pixels int) { v.side(name, pixels, DefaultLimits()) }
+
+func (v *validator) side(name string, pixels int, l Limits) {
+	v.check(pixels%l.SizeMultiple == 0, "%s must be a multiple of %d, got %d", name, l.SizeMultiple, pixels)
+	v.between(name, pixels, l.SizeMin, l.SizeMax)
 }
 
 func (v *validator) choices(r Request) {
