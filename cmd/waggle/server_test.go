@@ -245,6 +245,7 @@ type event struct {
 	Image   []byte // base64 in JSON
 	Format  string
 	Message string
+	State   string
 	Seed    *uint64
 }
 
