@@ -73,6 +73,8 @@ func (b *Bus) settle(ctx context.Context, o Options, note func(error)) error {
 		return err
 	}
 	err = patiently(ctx, note, func() error {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
 		_, err := js.AccountInfo(ctx)
 		return plain(err)
 	})

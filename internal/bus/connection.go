@@ -110,11 +110,17 @@ func Unreachable(err error) bool {
 	return errors.As(err, &refused) && slices.Contains(noLeader, int(refused.ErrorCode))
 }
 
-// Patiently tries again, for so long at most, what the servers could not be
-// asked; stop ends it before. What was not answered may have been done.
-func Patiently(ctx context.Context, stop <-chan struct{}, patience time.Duration, try func() error) error {
-	for deadline := time.Now().Add(patience); ; {
-		err := try()
+// Patience is how long something is tried that the servers may not answer.
+type Patience struct {
+	Each time.Duration // one try; an answer that was lost with its server never comes
+	All  time.Duration // all tries together
+}
+
+// Patiently tries again what the servers could not be asked, until stop is
+// closed. What was not answered may have been done.
+func Patiently(ctx context.Context, stop <-chan struct{}, p Patience, try func(context.Context) error) error {
+	for deadline := time.Now().Add(p.All); ; {
+		err := p.once(ctx, try)
 		if !Unreachable(err) || time.Now().After(deadline) {
 			return err
 		}
@@ -126,6 +132,12 @@ func Patiently(ctx context.Context, stop <-chan struct{}, patience time.Duration
 			return err
 		}
 	}
+}
+
+func (p Patience) once(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, p.Each)
+	defer cancel()
+	return try(ctx)
 }
 
 // noLeader are JetStream's numbers for what it cannot do now: no leader, not

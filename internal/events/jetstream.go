@@ -28,13 +28,17 @@ const (
 	recentKept = 16
 	// previewFor is how long the last preview of an ended job is kept.
 	previewFor = 10 * time.Minute
-	// publishPatience is how long an event is tried to be written while the
-	// servers do not answer.
-	publishPatience = 30 * time.Second
 	// conflictsLimit bounds how often an event is numbered anew because
 	// another process wrote one of the same job.
 	conflictsLimit = 8
 	conflictPause  = 2 * time.Millisecond // the first; it doubles, as a leader that was just replaced may answer
+)
+
+// publishPatience is how long an event is tried to be written while the
+// servers do not answer, readPatience how long one is tried to be read.
+var (
+	publishPatience = bus.Patience{Each: 5 * time.Second, All: 30 * time.Second}
+	readPatience    = bus.Patience{Each: 5 * time.Second}
 )
 
 // Options bound what a JetStream keeps. Zero values mean the defaults.
@@ -258,7 +262,11 @@ func (l *JetStream) last(ctx context.Context, id job.ID) (placed, error) {
 
 // reload reads a job's newest event from the stream.
 func (l *JetStream) reload(ctx context.Context, id job.ID) (placed, error) {
-	m, err := l.stream.GetLastMsgForSubject(ctx, subject(id))
+	var m *jetstream.RawStreamMsg
+	err := bus.Patiently(ctx, l.stop, readPatience, func(ctx context.Context) (err error) {
+		m, err = l.stream.GetLastMsgForSubject(ctx, subject(id))
+		return err
+	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.tailOf(id)
@@ -291,7 +299,7 @@ func (l *JetStream) failure(what string, id job.ID, err error) error {
 
 // Publish implements Log. It waits a while for servers that do not answer.
 func (l *JetStream) Publish(ctx context.Context, id job.ID, e job.Event) error {
-	return bus.Patiently(ctx, l.stop, publishPatience, func() error { return l.publish(ctx, id, e) })
+	return bus.Patiently(ctx, l.stop, publishPatience, func(ctx context.Context) error { return l.publish(ctx, id, e) })
 }
 
 func (l *JetStream) publish(ctx context.Context, id job.ID, e job.Event) error {

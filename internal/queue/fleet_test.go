@@ -128,6 +128,8 @@ var errStopped = errors.New("asked to stop")
 // draw is what an engine does with a job.
 func (n *node) draw(ctx context.Context, l queue.Lease) error {
 	id := l.Record().ID
+	ctx, cancel := context.WithTimeout(ctx, time.Hour) // no answer may be waited for so long
+	defer cancel()
 	for step := 1; step <= fleetSteps; step++ {
 		select {
 		case <-time.After(stepTime):

@@ -110,7 +110,7 @@ func (q *JetStream) create(ctx context.Context, s stored) (revision uint64, err 
 	if err != nil {
 		return 0, err
 	}
-	err = q.patiently(ctx, func() error {
+	err = q.patiently(ctx, func(ctx context.Context) error {
 		revision, err = q.records.Create(ctx, string(s.ID), data)
 		return err
 	})
@@ -127,7 +127,7 @@ func (q *JetStream) announce(ctx context.Context, s *stored, record []byte) erro
 	m := &nats.Msg{Subject: laneOf(*s).subject(), Header: nats.Header{idHeader: {string(s.ID)}}, Data: record}
 	var ack *jetstream.PubAck
 	id := jetstream.WithMsgID(uuid.NewString())
-	err := q.patiently(ctx, func() (err error) {
+	err := q.patiently(ctx, func(ctx context.Context) (err error) {
 		ack, err = q.js.PublishMsg(ctx, m, id)
 		return err
 	})

@@ -35,7 +35,10 @@ func OpenCheckpoints(ctx context.Context, js jetstream.JetStream, expiry time.Du
 func (c *Checkpoints) Save(ctx context.Context, id job.ID, index int, data []byte) error {
 	n, err := name(id, index)
 	if err == nil {
-		_, err = c.bucket.PutBytes(ctx, n, data)
+		err = bus.Patiently(ctx, nil, savePatience, func(ctx context.Context) error {
+			_, err := c.bucket.PutBytes(ctx, n, data)
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("save checkpoint %d of %s: %w", index, id, err)
@@ -51,7 +54,7 @@ func (c *Checkpoints) Load(ctx context.Context, id job.ID, index int) ([]byte, e
 		return nil, err
 	}
 	var data []byte
-	err = bus.Patiently(ctx, nil, patience, func() (err error) {
+	err = bus.Patiently(ctx, nil, patience, func(ctx context.Context) (err error) {
 		data, err = c.bucket.GetBytes(ctx, n)
 		return err
 	})
@@ -68,7 +71,7 @@ func (c *Checkpoints) Load(ctx context.Context, id job.ID, index int) ([]byte, e
 func (c *Checkpoints) Remove(ctx context.Context, id job.ID, index int) error {
 	n, err := name(id, index)
 	if err == nil {
-		err = c.bucket.Delete(ctx, n)
+		err = bus.Patiently(ctx, nil, savePatience, func(ctx context.Context) error { return c.bucket.Delete(ctx, n) })
 	}
 	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil

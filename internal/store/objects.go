@@ -24,9 +24,13 @@ const (
 	// clearTo is what is left of the limit when the oldest pictures go, so
 	// that they do not go one by one.
 	clearTo = 0.9
-	// patience is how long a picture is tried to be written or read while the
-	// servers do not answer.
-	patience = time.Minute
+)
+
+// How long pictures and checkpoints are tried to be written and read while the
+// servers do not answer. A checkpoint that is not written is followed by another.
+var (
+	patience     = bus.Patience{Each: 15 * time.Second, All: time.Minute}
+	savePatience = bus.Patience{Each: 5 * time.Second}
 )
 
 // Options bound what is kept. Zero values mean the defaults.
@@ -83,7 +87,7 @@ func name(id job.ID, index int) (string, error) {
 func (s *Objects) Put(ctx context.Context, id job.ID, index int, png []byte) error {
 	n, err := name(id, index)
 	if err == nil {
-		err = bus.Patiently(ctx, s.stop, patience, func() error {
+		err = bus.Patiently(ctx, s.stop, patience, func(ctx context.Context) error {
 			_, err := s.bucket.PutBytes(ctx, n, png)
 			return err
 		})
