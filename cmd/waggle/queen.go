@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime/debug"
 
 	"waggle/internal/api"
 	"waggle/internal/queen"
+	"waggle/web"
 )
 
 type queenCommand struct {
@@ -27,7 +29,11 @@ func (c *queenCommand) Run(ctx context.Context) error {
 		return errors.New("--worker-token is shown to every worker that reports: give a --token too, so that strangers cannot pass for one")
 	}
 	q := queen.New(queen.Config{
-		Version: version, Built: built(), Tokens: secrets(keys), WorkerToken: c.WorkerToken, Origins: c.Origins, Hosts: c.Hosts, Log: c.logger(),
+		Version: version, Built: built(), Tokens: secrets(keys), WorkerToken: c.WorkerToken, Origins: c.Origins, Hosts: c.Hosts,
+		Page: func(now func() queen.Snapshot) http.Handler {
+			return web.QueenHandler(version, func() web.Fleet { return fleetView(now()) })
+		},
+		Log: c.logger(),
 	})
 	fmt.Printf("Waggle %s's queen is at http://%s\n", version, listener.Addr())
 	return q.Serve(ctx, listener)

@@ -175,6 +175,20 @@ func TestQueenCheck34Relay(t *testing.T) {
 		t.Errorf("read again: %d more requests at the worker, %s", len(w.posts)+len(w.streams), diff)
 	}
 	testQueenRecord(t, s, id, w)
+	testQueenPage(t, s, h, w)
+}
+
+// testQueenPage: people see the same, also those without a script.
+func testQueenPage(t *testing.T, s *server, h *fakeHive, w *fakeWorker) {
+	a := s.ask(http.MethodGet, "/", nil)
+	for _, part := range []string{"1 hive online", "llm-" + w.port(), h.URL, "image generation", "complete"} {
+		if !strings.Contains(string(a.body), part) {
+			t.Errorf("the page lacks %q", part)
+		}
+	}
+	if policy := a.header.Get("Content-Security-Policy"); a.status != http.StatusOK || !strings.HasPrefix(policy, "default-src 'self'") {
+		t.Errorf("GET /: %d, policy %q", a.status, policy)
+	}
 }
 
 // testQueenRecord: what the queen tells of a job that is over, and what she refuses.
@@ -477,5 +491,43 @@ func TestQueenShutdown(t *testing.T) {
 	}
 	if _, _, marker := parts(t, rest(t, stream)); marker != "" {
 		t.Errorf("a job that was under way ended with %q", marker)
+	}
+}
+
+// The whole way: this program as a worker draws what this program as a queen was asked for.
+func TestQueenWithWorker(t *testing.T) {
+	needAdapter(t)
+	t.Parallel()
+	worker := startServer(t, "serve", "--port", "0", "--worker-id", "bee-1")
+	s, h := startQueen(t), newHive(t)
+	telling := entryOf(worker.url[strings.LastIndex(worker.url, ":")+1:], 0)
+	telling["model"] = "tiny-shapes"
+	h.tell(telling)
+	h.ready(s)
+	worker.ready()
+	s.waitForStatus(func(text string) bool { return strings.Contains(text, "tiny-shapes") })
+	_, events, marker := parts(t, s.made(star(fields{"steps": 4})))
+	var last event
+	if err := json.Unmarshal([]byte(events[len(events)-1].data), &last); err != nil || last.Type != "complete" || marker != "[DONE]" {
+		t.Fatalf("the job ended with %q, %s, %v", marker, last.Type, err)
+	}
+	_, path := worker.post(star(fields{"steps": 4}))
+	if same := worker.finished(path); !slices.Equal(same, last.Image) {
+		t.Error("the worker draws another picture when it is asked directly")
+	}
+	id, path := s.post(star(fields{"steps": 150}))
+	stream := s.openStream(path)
+	await(t, stream, time.Minute, "a step", func(m message) bool { return m.name == "preview" })
+	if a := s.ask(http.MethodDelete, "/v1/jobs/"+id, nil); a.status != http.StatusOK {
+		t.Fatalf("DELETE: %d %s", a.status, a.body)
+	}
+	var jobs struct{ Jobs []struct{ State string } }
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if worker.get("/v1/jobs", &jobs); jobs.Jobs[0].State == "cancelled" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the worker's jobs: %+v", jobs.Jobs)
+		}
 	}
 }

@@ -44,6 +44,17 @@ type Worker struct {
 	Assigned uint64 // the turn in which it last got a job; 0 for never
 }
 
+// State is what a worker does, in one word: its status, with idle or busy for ready.
+func (w Worker) State() string {
+	switch {
+	case w.Status != job.Ready:
+		return string(w.Status)
+	case w.Idle && w.Jobs == 0:
+		return "idle"
+	}
+	return string(job.Busy)
+}
+
 // fleet is the register of hives and workers.
 type fleet struct {
 	limits Limits

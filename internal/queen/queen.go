@@ -28,8 +28,9 @@ type Config struct {
 	Version string
 	// Built is when this program was built, for /v1/info; "unknown" if empty.
 	Built string
-	// Page serves / and /static/; nil serves one line of text.
-	Page http.Handler
+	// Page makes what serves / and /static/, from a function that tells how
+	// things are; nil serves one line of text.
+	Page func(now func() Snapshot) http.Handler
 
 	// Tokens are the bearer tokens of which everyone must show one; none lets all in.
 	Tokens []string
@@ -125,7 +126,9 @@ func (c *Config) fillIn() {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Page == nil {
-		c.Page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("waggle queen\n")) })
+		c.Page = func(func() Snapshot) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("waggle queen\n")) })
+		}
 	}
 }
 

@@ -92,22 +92,12 @@ func (q *Queen) status(t *task) {
 	rows := []row{}
 	for _, w := range workers {
 		rows = append(rows, row{w.IDs[0], w.IDs, w.Hive, w.URL, w.Models, w.Device, string(w.Status), w.Idle, w.GPUPercent, w.VRAMMiB, w.Jobs})
-		q.tell(t, actorQueen, "status_worker", "%s at %s: %q, %s, %d jobs from here", w.IDs[0], w.URL, w.Models, state(w), w.Jobs)
+		q.tell(t, actorQueen, "status_worker", "%s at %s: %q, %s, %d jobs from here", w.IDs[0], w.URL, w.Models, w.State(), w.Jobs)
 	}
 	if len(workers) == 0 {
 		q.tell(t, actorQueen, "status_empty", "No workers. A hive tells of its workers once it has called POST /v1/hive/ready; a worker tells of itself with POST /v1/worker-heartbeat.")
 	}
 	q.shelf.say(t, structured("status", map[string]any{"hives": len(hives), "workers": rows}))
-}
-
-func state(w Worker) string {
-	if w.Status == job.Ready && w.Idle {
-		return "idle"
-	}
-	if w.Status == job.Ready {
-		return string(job.Busy)
-	}
-	return string(w.Status)
 }
 
 const (
