@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -175,32 +173,6 @@ func (q *Queen) getInfo(w http.ResponseWriter, r *http.Request) {
 func (q *Queen) postShutdown(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	q.once.Do(func() { time.AfterFunc(shutdownDelay, func() { close(q.quit) }) })
-}
-
-// readJSON reads a whole body within the limits of size and time, or answers
-// why not.
-func (q *Queen) readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
-		http.Error(w, "Expected request with `Content-Type: application/json`", http.StatusUnsupportedMediaType)
-		return nil, false
-	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every test writer has one
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	_ = control.SetReadDeadline(time.Time{})
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		http.Error(w, fmt.Sprintf("Failed to buffer the request body: more than %d bytes", tooLarge.Limit), http.StatusRequestEntityTooLarge)
-	case err != nil:
-		http.Error(w, "Failed to buffer the request body: "+err.Error(), http.StatusBadRequest)
-	case !json.Valid(body):
-		var v any
-		err = json.Unmarshal(body, &v)
-		http.Error(w, fmt.Sprintf("Failed to parse the request body as JSON: %v", err), http.StatusBadRequest)
-	}
-	return body, err == nil
 }
 
 // unavailable answers that there is no room now.

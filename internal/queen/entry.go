@@ -14,6 +14,9 @@ type entry struct {
 	data []byte
 }
 
+// size is what the entry counts for, in bytes: with what keeping it takes.
+func (e entry) size() int64 { return int64(len(e.name)+len(e.data)) + 64 }
+
 // preview reports whether the entry carries a picture that a newer one makes worthless.
 func (e entry) preview() bool { return e.name == string(job.PreviewEvent) }
 

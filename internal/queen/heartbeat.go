@@ -77,6 +77,13 @@ func (h *hub) watch() (<-chan entry, func()) {
 	}
 }
 
+// watched reports whether anybody would hear.
+func (h *hub) watched() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.watchers) > 0
+}
+
 func (h *hub) send(e entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"waggle/internal/job"
@@ -57,6 +58,7 @@ type Limits struct {
 	KeptBytes   int64         // all jobs' bodies and events together; default 512 MiB
 	BodyBytes   int64         // one submission; default job.BodyLimitBytes
 	EventBytes  int           // one event of a worker; default 128 MiB
+	JobBytes    int64         // all that is kept of one job; default 256 MiB
 	Previews    int           // bytes of a job's preview pictures; older ones go; default 16 MiB
 	Readers     int           // open event streams; default 1024
 	Expiry      time.Duration // how long ended jobs are kept; default 24 h
@@ -94,10 +96,12 @@ type Queen struct {
 	shelf   *shelf
 	hub     *hub
 	readers chan struct{} // one token an open stream
+	reading atomic.Int64  // bytes of large bodies on their way
 	http    *http.Client  // towards hives and workers
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
+	mu     sync.Mutex // of the moment in which work ends
 	work   sync.WaitGroup
 	quit   chan struct{} // closed by /v1/shutdown
 	once   sync.Once
@@ -114,7 +118,7 @@ func New(c Config) *Queen {
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	g := guard{tokens: c.Tokens, origins: c.Origins, hosts: c.Hosts, public: public, log: c.Log}
 	q.handler = g.wrap(bare(q.routes()))
-	q.work.Go(q.tick)
+	q.spawn(q.tick)
 	return q
 }
 
@@ -140,6 +144,7 @@ func (l *Limits) fillIn() {
 	def(&l.KeptBytes, 512<<20)
 	def(&l.BodyBytes, job.BodyLimitBytes)
 	def(&l.EventBytes, 128<<20)
+	def(&l.JobBytes, 256<<20)
 	def(&l.Previews, 16<<20)
 	def(&l.Readers, 1024)
 	def(&l.Expiry, 24*time.Hour)
@@ -199,8 +204,21 @@ func (q *Queen) Serve(ctx context.Context, l net.Listener) error {
 // Close ends all streams and subscriptions and waits for them. What workers
 // have begun goes on there.
 func (q *Queen) Close() {
+	q.mu.Lock()
 	q.cancel()
+	q.mu.Unlock()
 	q.work.Wait()
+}
+
+// spawn runs f beside, unless the queen has been closed. Close waits for it.
+func (q *Queen) spawn(f func()) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ctx.Err() != nil {
+		return false
+	}
+	q.work.Go(f)
+	return true
 }
 
 // tick tells readers how the fleet is and clears away what has gone.

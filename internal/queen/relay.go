@@ -165,7 +165,9 @@ func (q *Queen) relay(t *task, events *sseReader, verb string) error {
 		if done, err := markerMeans(e, verb); done {
 			return err
 		}
-		q.shelf.say(t, e)
+		if !q.shelf.say(t, e) {
+			return job.Errorf(job.Internal, "Error reading stream: the job's events have more than %d bytes", q.Limits.JobBytes)
+		}
 		seen := glance(e)
 		switch job.EventType(e.name) {
 		case job.CompleteEvent:

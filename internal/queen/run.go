@@ -21,10 +21,12 @@ func (q *Queen) start(t *task) {
 		cancel(nil)
 		return
 	}
-	q.work.Go(func() {
+	if !q.spawn(func() {
 		defer cancel(nil)
 		q.run(ctx, t)
-	})
+	}) {
+		cancel(nil)
+	}
 }
 
 // run does a job from its first word to its last. When the queen closes, the

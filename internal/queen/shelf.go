@@ -141,19 +141,21 @@ func (s *shelf) change(t *task, f func(*Job)) {
 	}
 }
 
-// say adds to what is known of a job, until it has ended.
-func (s *shelf) say(t *task, e entry) {
+// say adds to what is known of a job, until it has ended. It reports whether
+// there is room for more.
+func (s *shelf) say(t *task, e entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.marker == "" {
 		s.append(t, e)
 		s.wake(t)
 	}
+	return t.size <= s.limits.JobBytes
 }
 
 func (s *shelf) append(t *task, e entry) {
 	t.log = append(t.log, e)
-	s.grow(t, int64(len(e.data)))
+	s.grow(t, e.size())
 	if !e.preview() {
 		return
 	}
@@ -162,7 +164,7 @@ func (s *shelf) append(t *task, e entry) {
 		if old := t.log[i]; old.preview() {
 			t.log[i] = old.slim()
 			t.fat -= len(old.data)
-			s.grow(t, int64(len(t.log[i].data)-len(old.data)))
+			s.grow(t, t.log[i].size()-old.size())
 		}
 	}
 }

@@ -106,7 +106,7 @@ func TestShelfSlimsPreviews(t *testing.T) {
 	}
 	sum := int64(0)
 	for _, e := range list {
-		sum += int64(len(e.data))
+		sum += e.size()
 	}
 	if s.size != sum {
 		t.Errorf("the shelf counts %d bytes, has %d", s.size, sum)

@@ -9,7 +9,10 @@ import (
 // telemetryLimit bounds one message of a hive, in bytes.
 const telemetryLimit = 16 << 20
 
-var errHiveEnded = errors.New("the hive closed its stream")
+var (
+	errHiveEnded = errors.New("the hive closed its stream")
+	errClosing   = errors.New("the queen is stopping")
+)
 
 // subscribe listens to a hive from now on. One that is being listened to is
 // left alone, one that was lost is tried again at once; another subscription
@@ -21,7 +24,7 @@ func (q *Queen) subscribe(id, url string) error {
 		stop()
 		return err
 	}
-	q.work.Go(func() {
+	spawned := q.spawn(func() {
 		defer stop()
 		defer close(h.ended)
 		if old != nil {
@@ -30,6 +33,9 @@ func (q *Queen) subscribe(id, url string) error {
 		}
 		q.follow(ctx, h)
 	})
+	if !spawned {
+		return errClosing
+	}
 	return nil
 }
 
@@ -82,5 +88,7 @@ func (q *Queen) hear(h *hive, e entry) {
 		return
 	}
 	q.fleet.report(h, t.processes)
-	q.hub.send(hiveHeartbeat(h.ID, t))
+	if q.hub.watched() {
+		q.hub.send(hiveHeartbeat(h.ID, t))
+	}
 }
