@@ -30,11 +30,11 @@ func TestRestart(t *testing.T) {
 	steps(t, l, "a", 1, 40, 40) // the job runs again from the start
 	publish(t, l, "a", complete, complete)
 	publish(t, l, "done", complete)
-	got := rest(t, live)
+	got := rest(t, live, 13)
 	if len(got) != 13 || got[0] != "29 progress 29" || got[12] != "41 complete 0" {
 		t.Errorf("a reader behind event 28: %q", got)
 	}
-	all := rest(t, read(t, l, "a", 0))
+	all := rest(t, read(t, l, "a", 0), 41)
 	for i, line := range all {
 		if want := fmt.Sprint(i + 1); line[:len(want)] != want {
 			t.Errorf("event %d: %q", i+1, line)
@@ -43,7 +43,7 @@ func TestRestart(t *testing.T) {
 	if len(all) != 41 || all[30] != "31 progress 31" || all[39] != "40 preview 40" {
 		t.Errorf("%d events from the start: %q", len(all), all)
 	}
-	if got := rest(t, read(t, l, "done", 0)); len(got) != 3 {
+	if got := rest(t, read(t, l, "done", 0), 3); len(got) != 3 {
 		t.Errorf("the job that had ended has events %q", got)
 	}
 }
@@ -68,10 +68,10 @@ func TestStatesRestart(t *testing.T) {
 		publish(t, l, id, job.StateEvent(job.Paused))
 		steps(t, l, id, 1, 8, 9)
 	}
-	if got, want := rest(t, read(t, l, "a", 3)), "4 paused 0"; got[0] != want || len(got) != 6 {
+	if got, want := rest(t, read(t, l, "a", 3), 6), "4 paused 0"; got[0] != want || len(got) != 6 {
 		t.Errorf("got %q, want %s and steps 4 to 8", got, want)
 	}
-	if got, want := rest(t, read(t, l, "old", 1)), []string{"2 paused 0", "3 progress 8"}; !slices.Equal(got, want) {
+	if got, want := rest(t, read(t, l, "old", 1), 2), []string{"2 paused 0", "3 progress 8"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -91,7 +91,7 @@ func TestTwoWriters(t *testing.T) {
 	publish(t, one, "a", complete)
 	publish(t, two, "a", complete)
 	for name, r := range map[string]Reader{"one": r, "two": s} {
-		got := rest(t, r)
+		got := rest(t, r, 51)
 		if len(got) != 51 || got[50] != "51 complete 0" {
 			t.Errorf("reader %s: %d events, %q", name, len(got), got)
 		}
@@ -112,13 +112,13 @@ func TestForgottenElsewhere(t *testing.T) {
 	b := connect(t, t.TempDir())
 	one, two := open(t, b, time.Hour), open(t, b, time.Hour)
 	steps(t, one, "a", 1, 40, 99)
-	if got := rest(t, read(t, two, "a", 0)); len(got) != 40 {
+	if got := rest(t, read(t, two, "a", 0), 40); len(got) != 40 {
 		t.Fatalf("got %q", got)
 	}
 	if err := one.Forget(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	if got := rest(t, read(t, two, "a", 0)); len(got) != 0 {
+	if got := rest(t, read(t, two, "a", 0), 0); len(got) != 0 {
 		t.Errorf("after they were dropped: %q", got)
 	}
 }
