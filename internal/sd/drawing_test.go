@@ -2,9 +2,16 @@ package sd
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
+
+	"waggle/gpu"
+	"waggle/internal/nn"
+	"waggle/internal/weights"
 )
 
 func begin(t testing.TB, p *Pipeline, r Request) *Drawing {
@@ -127,5 +134,51 @@ func TestStepTogether(t *testing.T) {
 		if err != nil || !slices.Equal(finish(t, p, c.d), want.Pix) {
 			t.Errorf("%s: another picture than alone; error %v", c.r.Prompt, err)
 		}
+	}
+}
+
+// frail is a device that fails at one run of the network.
+type frail struct {
+	plainGo
+	runs *int // left until then
+}
+
+type frailProgram struct {
+	program
+	runs *int
+}
+
+func (f frail) compile(g *nn.Graph, src weights.Source) (program, error) {
+	p, err := f.plainGo.compile(g, src)
+	return frailProgram{p, f.runs}, err
+}
+
+func (p frailProgram) Run() error {
+	if *p.runs--; *p.runs == 0 {
+		return gpu.ErrDeviceLost
+	}
+	return p.program.Run()
+}
+
+// TestStepFails: a step that fails between its questions leaves nothing running, and each drawing before its step or after it.
+func TestStepFails(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	runs := 0
+	p := tinyPipeline(t, frail{runs: &runs})
+	once, twice := quick, quick
+	once.Sampler, twice.Sampler, twice.Seed = "euler_ancestral", "dpmpp_sde", 8
+	a, b := begin(t, p, once), begin(t, p, twice)
+	runs = 2 // both ask, then the second one again
+	if err := p.Step(a, b); !errors.Is(err, gpu.ErrDeviceLost) || a.StepsDone() != 1 || b.StepsDone() != 0 {
+		t.Errorf("error %v, steps done %d and %d", err, a.StepsDone(), b.StepsDone())
+	}
+	c, err := a.Checkpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := once
+	again.From = copied(t, c)
+	if !slices.Equal(generate(t, p, again), generate(t, p, once)) {
+		t.Error("another picture from the checkpoint of the drawing whose step was done")
 	}
 }

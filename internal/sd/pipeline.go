@@ -51,9 +51,6 @@ type Progress struct {
 	Step, Total int    // from 1
 	Latent      Latent // the model's guess of the finished picture, without the noise that is still to go; not to be changed
 	Elapsed     time.Duration
-
-	// Checkpoint is the drawing's: to be called only while the step is reported.
-	Checkpoint func() (*Checkpoint, error)
 }
 
 // Pipeline draws with one model. Its methods must not be called concurrently.
@@ -84,7 +81,7 @@ func (p *Pipeline) Generate(ctx context.Context, r Request, onStep func(Progress
 			return nil, err
 		}
 		if onStep != nil {
-			onStep(Progress{Step: d.StepsDone(), Total: d.Total(), Latent: d.Guess(), Elapsed: time.Since(start), Checkpoint: d.Checkpoint})
+			onStep(Progress{Step: d.StepsDone(), Total: d.Total(), Latent: d.Guess(), Elapsed: time.Since(start)})
 		}
 	}
 	if err := ctx.Err(); err != nil {

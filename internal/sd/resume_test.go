@@ -21,19 +21,18 @@ type drawn struct {
 
 func drawWithCheckpoints(t *testing.T, p *Pipeline, r Request) drawn {
 	t.Helper()
-	var d drawn
-	img, err := p.Generate(context.Background(), r, func(g Progress) {
-		c, err := g.Checkpoint()
-		if err != nil || c.Step != g.Step || c.Total != g.Total {
-			t.Fatalf("checkpoint %+v after step %d, error %v", c, g.Step, err)
+	drawing := begin(t, p, r)
+	var all drawn
+	for !drawing.Done() {
+		step(t, p, drawing)
+		c, err := drawing.Checkpoint()
+		if err != nil || c.Step != drawing.StepsDone() || c.Total != drawing.Total() {
+			t.Fatalf("checkpoint %+v after step %d, error %v", c, drawing.StepsDone(), err)
 		}
-		d.checkpoints = append(d.checkpoints, c)
-	})
-	if err != nil {
-		t.Fatal(err)
+		all.checkpoints = append(all.checkpoints, c)
 	}
-	d.pix = img.Pix
-	return d
+	all.pix = finish(t, p, drawing)
+	return all
 }
 
 // copied is a checkpoint that went through bytes.
