@@ -454,3 +454,28 @@ func TestNoConnection(t *testing.T) {
 		t.Errorf("pause: %v", err)
 	}
 }
+
+// TestDropStale: an old record that this process still believes in, while its
+// id is another job's by now, takes nothing of that job away.
+func TestDropStale(t *testing.T) {
+	t.Parallel()
+	var dropped []job.ID
+	q := open(t, connect(t, t.TempDir()), Options{Dropped: func(_ context.Context, id job.ID) { dropped = append(dropped, id) }})
+	submit(t, q, request("j"))
+	_, err := q.Cancel(t.Context(), "j")
+	must(t, err)
+	old, _ := q.index.get("j")
+	must(t, q.Remove(t.Context(), "j"))
+	submit(t, q, request("j"))
+	young, _ := q.index.get("j")
+	q.index.purged("j", young.revision)
+	q.index.gone = map[job.ID]uint64{}
+	q.index.apply(old.stored, old.revision)
+	q.expire(t.Context(), time.Now().Add(1000*time.Hour), true)
+	if len(dropped) != 0 {
+		t.Errorf("dropped %v", dropped)
+	}
+	if r, err := q.Get(t.Context(), "j"); err != nil || r.State != job.Queued {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

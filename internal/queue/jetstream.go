@@ -215,21 +215,22 @@ func (q *JetStream) Watch(ctx context.Context, id job.ID) (Watcher, error) {
 
 // Remove implements Queue.
 func (q *JetStream) Remove(ctx context.Context, id job.ID) error {
-	it, err := q.load(ctx, id)
-	if err != nil {
-		return err
-	}
-	if !it.State.Final() {
-		return ErrUnfinished
-	}
-	q.unannounce(ctx, it.stored) // a cancel may have been cut off before it did
-	return q.purge(ctx, it)
+	return q.retry(ctx, id, func(it item) error {
+		if !it.State.Final() {
+			return ErrUnfinished
+		}
+		q.unannounce(ctx, it.stored) // a cancel may have been cut off before it did
+		return q.purge(ctx, it)
+	})
 }
 
-// purge removes a record that is as it was read, or gone.
+// purge removes a record, errChanged if it is not as it was read.
 func (q *JetStream) purge(ctx context.Context, it item) error {
 	err := q.records.Purge(ctx, string(it.ID), jetstream.PurgeTTL(markerTTL), jetstream.LastRevision(it.revision))
-	if err != nil && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return errChanged
+	}
+	if err != nil {
 		return fmt.Errorf("remove record of %s: %w", it.ID, refusal(err))
 	}
 	q.index.purged(it.ID, it.revision)

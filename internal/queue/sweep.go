@@ -34,7 +34,7 @@ func (q *JetStream) sweep() {
 		case <-tick.C:
 			now := time.Now()
 			q.expire(ctx, now, ages.trusted())
-			q.forgetSilence()
+			q.forget(now)
 			if err := errors.Join(q.reconcile(ctx, now), q.dropOrphans(ctx, now)); err != nil && ctx.Err() == nil {
 				q.options.Log.Warn("compare records with the jobs in line and their pictures", "error", err)
 			}
@@ -47,7 +47,11 @@ func (q *JetStream) sweep() {
 func (q *JetStream) expire(ctx context.Context, now time.Time, byAge bool) {
 	for _, it := range q.index.expired(q.options, now, byAge) {
 		q.unannounce(ctx, it.stored)
-		if err := q.purge(ctx, it); err != nil {
+		err := q.purge(ctx, it)
+		if errors.Is(err, errChanged) { // another node was faster, and the id may be another job's by now
+			continue
+		}
+		if err != nil {
 			q.options.Log.Warn("drop an old job", "job", it.ID, "error", err)
 			return
 		}
@@ -55,9 +59,14 @@ func (q *JetStream) expire(ctx context.Context, now time.Time, byAge bool) {
 			q.options.Dropped(ctx, it.ID)
 		}
 	}
+}
+
+// forget lets go of what is known of clients, lanes and leases that are no more.
+func (q *JetStream) forget(now time.Time) {
 	q.index.forgetClients()
-	q.forgetLanes(time.Now())
+	q.forgetLanes(now)
 	q.forgetDoubts()
+	q.forgetSilence()
 }
 
 // reconcile compares the messages in line with the records of unfinished jobs,
