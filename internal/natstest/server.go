@@ -26,6 +26,10 @@ import (
 // configured is the variable that makes this binary a server.
 const configured = "NATSTEST_SERVER"
 
+// ready says that Main was called: without it a server's process would be one
+// that runs the tests, starts servers and so on.
+var ready bool
+
 // config is what a server's process is told.
 type config struct {
 	Name                     string
@@ -38,6 +42,7 @@ type config struct {
 // Main runs a server and does not return, if that is what this process was
 // started for.
 func Main() {
+	ready = true
 	text, ok := os.LookupEnv(configured)
 	if !ok {
 		return
@@ -92,6 +97,9 @@ type Server struct {
 // Start begins the process, again after Kill or Stop.
 func (s *Server) Start() {
 	s.tb.Helper()
+	if !ready {
+		s.tb.Fatal("TestMain must call natstest.Main first")
+	}
 	text, err := json.Marshal(s.config)
 	if err != nil {
 		s.tb.Fatal(err)
