@@ -13,12 +13,13 @@ import (
 )
 
 type benchCommand struct {
-	Size  string `help:"WIDTHxHEIGHT in pixels."`
-	Steps int    `default:"0" help:"Denoising steps (the model's default otherwise)."`
-	Runs  int    `default:"3" help:"Pictures to make after one to warm up; the quickest counts."`
-	Batch int    `default:"1" help:"Pictures to draw together; steps are counted for each."`
-	JSON  bool   `name:"json" help:"Print JSON."`
-	Paced bool   `help:"After the picture to warm up, make one for every line on standard input and print its times as JSON."`
+	Size    string `help:"WIDTHxHEIGHT in pixels."`
+	Steps   int    `default:"0" help:"Denoising steps (the model's default otherwise)."`
+	Runs    int    `default:"3" help:"Pictures to make after one to warm up; the quickest counts."`
+	Batch   int    `default:"1" help:"Pictures to draw together; steps are counted for each."`
+	JSON    bool   `name:"json" help:"Print JSON."`
+	Service bool   `help:"Measure the whole service around the pipeline, and jobs together against one by one."`
+	Paced   bool   `help:"After the picture to warm up, make one for every line on standard input and print its times as JSON."`
 
 	modelFlags `embed:""`
 }
@@ -53,6 +54,9 @@ func (c *benchCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer l.Close()
+	if c.Service {
+		return c.service(ctx, l)
+	}
 	r, err := c.request(l.Info().Defaults)
 	if err != nil {
 		return err

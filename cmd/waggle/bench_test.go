@@ -22,6 +22,24 @@ func TestBenchBatch(t *testing.T) {
 	}
 }
 
+// TestBenchService measures the service in a few steps: every number is there.
+func TestBenchService(t *testing.T) {
+	needAdapter(t)
+	var r serviceResult
+	o := succeed(t, command(t, "bench", "--service", "--steps", "2", "--runs", "1", "--json"))
+	if err := json.Unmarshal([]byte(o.out), &r); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]spent{"bare": r.Bare, "service": r.Service, "one by one": r.OneByOne, "together": r.Together} {
+		if len(s.Wall) != 1 || len(s.CPU) != 1 || s.Wall[0] <= 0 || s.CPU[0] <= 0 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	if r.Steps != 2 || r.Throughput <= 0 || r.Overhead <= -1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestBenchPaced sends two lines: after the picture to warm up there must be one for each, and then an end.
 func TestBenchPaced(t *testing.T) {
 	needAdapter(t)

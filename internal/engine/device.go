@@ -76,7 +76,8 @@ func (e *Engine) note(trouble *string, what string, err error) {
 // kinded gives an error for people a kind, where it has none.
 func kinded(err error) error {
 	var known *job.Error
-	if err == nil || errors.As(err, &known) || errors.Is(err, errStopping) || broken(err) {
+	var planned *planError
+	if err == nil || errors.As(err, &known) || errors.As(err, &planned) || errors.Is(err, errStopping) || broken(err) {
 		return err
 	}
 	return &job.Error{Kind: job.Internal, Message: err.Error(), Err: err}

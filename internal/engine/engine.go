@@ -44,7 +44,7 @@ type Config struct {
 	Checkpoints     Checkpoints   // nil: a job that is run again begins anew
 	CheckpointEvery time.Duration // shortest time between two of a picture; default 2 s
 
-	JobLimit time.Duration // a job may take this long; default 2 h
+	JobLimit time.Duration // the steps of a job may take this long; default 2 h
 	Grace    time.Duration // for an orderly end at shutdown; default 1 s
 	Log      *slog.Logger  // default: none
 }
@@ -205,7 +205,7 @@ func (e *Engine) look(ctx context.Context) {
 			e.fail(ctx, r, errCancelled)
 		case r.lease.PauseAsked() || r.parked():
 			e.pause(ctx, r)
-		case time.Since(r.began) > e.JobLimit:
+		case r.spent > e.JobLimit:
 			e.fail(ctx, r, errTooLong)
 		}
 	}

@@ -65,10 +65,15 @@ func (n *Node) SetModels(list []job.ModelInfo, present map[string]bool) {
 func (n *Node) describe(name string, m job.ModelInfo) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if m.Name = name; !n.has(name) {
-		n.record.Models = append(slices.Clone(n.record.Models), m)
-		n.changed()
+	if m.Name = name; n.has(name) {
+		return
 	}
+	if name == n.fallback {
+		n.record.Models = append([]job.ModelInfo{m}, n.record.Models...)
+	} else {
+		n.record.Models = append(slices.Clone(n.record.Models), m)
+	}
+	n.changed()
 }
 
 // join gives a new engine its seat.

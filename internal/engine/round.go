@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"waggle/gpu"
 	"waggle/internal/job"
 	"waggle/internal/sd"
 )
@@ -135,7 +134,13 @@ func (e *Engine) step(ctx context.Context, members []*canvas) bool {
 		e.rescue(ctx, members, err)
 		return false
 	}
-	e.times.add(kind, time.Since(began))
+	took := time.Since(began)
+	e.times.add(kind, took)
+	for i, c := range members {
+		if i == 0 || c.run != members[i-1].run {
+			c.run.spent += took
+		}
+	}
 	e.seat.holds(got.names)
 	e.report(ctx, members, got.told)
 	if len(members) == 1 {
@@ -200,58 +205,4 @@ func (e *Engine) show(ctx context.Context, id job.ID, p job.Preview) {
 	if err := e.Events.ShowPreview(ctx, id, p); err != nil {
 		e.Log.Warn("show a preview", "job", id, "error", err)
 	}
-}
-
-// rescue sees to a failed call for these pictures, so that the next round can
-// go on: false where that is not for them.
-//
-// Whose fault it was is known only if the picture was alone. Of several each
-// must pass a step alone. A failure of the device ends a job the third time
-// only, since the device may be at fault; any other is its own.
-func (e *Engine) rescue(ctx context.Context, members []*canvas, err error) bool {
-	if errors.Is(err, errStopping) {
-		return false
-	}
-	alone := len(members) == 1
-	for _, c := range members {
-		c.drawing, c.suspect = nil, true
-	}
-	switch memory := errors.Is(err, gpu.ErrOutOfMemory); {
-	case broken(err):
-		if alone {
-			e.failure(ctx, members[0].run, err)
-		}
-		return e.replace(ctx, err) && slices.Contains(e.runs, members[0].run)
-	case memory && e.evictOthers(ctx):
-		for _, c := range members {
-			c.suspect = c.run.alone
-		}
-		return true
-	case !alone:
-		e.Log.Warn("a step of several pictures failed: each goes on alone", "pictures", len(members), "error", err)
-		if memory {
-			e.batch.most = max(1, len(members)/2)
-		}
-		return true
-	}
-	e.fail(ctx, members[0].run, err)
-	return false
-}
-
-// evictOthers closes all models but the one in use; false if there was no other.
-func (e *Engine) evictOthers(ctx context.Context) bool {
-	names, err := ask(e.owner, e.stopping, callLimit, func(d *desk) ([]string, error) {
-		before := d.names()
-		d.keep(1)
-		return before, nil
-	})
-	if broken(err) {
-		return e.replace(ctx, err)
-	}
-	if err != nil || len(names) < 2 {
-		return false
-	}
-	e.Log.Warn("out of GPU memory: other models are given back", "models", names[:len(names)-1])
-	e.seat.holds(names[len(names)-1:])
-	return true
 }

@@ -3,8 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"image/png"
 	"time"
 
@@ -21,6 +19,7 @@ type run struct {
 	order    int        // of those taken by this engine
 	began    time.Time
 	canvases []*canvas     // one for each picture
+	spent    time.Duration // in steps
 	failures int           // that were this job's
 	alone    bool          // it shares no step: its next lost attempt is its last
 	over     chan struct{} // closed when it has ended or left the engine
@@ -254,11 +253,10 @@ func (e *Engine) handBack(ctx context.Context, r *run) {
 		return
 	}
 	e.remove(r)
+	e.publish(ctx, r.record.ID, job.StateEvent(job.Queued)) // first: then another may tell that it runs
 	if err := r.lease.HandBack(ctx); err != nil {
 		e.Log.Error("hand a job back", "job", r.record.ID, "error", err)
-		return
 	}
-	e.publish(ctx, r.record.ID, job.StateEvent(job.Queued))
 }
 
 // handBackAll puts runs back, the last one first, so that the first is first
@@ -293,43 +291,3 @@ func (e *Engine) publishEnd(ctx context.Context, r job.Record) {
 		e.publish(ctx, r.ID, last)
 	}
 }
-
-// failure counts a failure of a picture that was alone; the third ends its job.
-func (e *Engine) failure(ctx context.Context, r *run, err error) {
-	r.failures++
-	e.Log.Warn("a job failed alone", "job", r.record.ID, "times", r.failures, "of", failuresLimit, "because", err)
-	if r.failures >= failuresLimit {
-		e.fail(ctx, r, err)
-	}
-}
-
-const (
-	failuresLimit = 3 // failures of its own that end a job
-	lastAttempt   = 3 // after so many lost runs the queue ends a job
-)
-
-// diagnose asks the pipeline's plan why a picture could not be made: a request
-// it refuses too is the caller's fault, and what does not fit has a size.
-func diagnose(m *model, r sd.Request, err error) error {
-	if err == nil || broken(err) || errors.Is(err, sd.ErrOtherPicture) || errors.Is(err, sd.ErrDamaged) {
-		return err
-	}
-	plan, refused := m.Plan(r, 1)
-	if refused != nil {
-		return job.Errorf(job.InvalidInput, "Invalid input: %w", refused)
-	}
-	return &planError{r, plan.Total(), err}
-}
-
-// planError is an error of a picture that was planned to take so many bytes.
-type planError struct {
-	request sd.Request
-	bytes   int64
-	err     error
-}
-
-func (p *planError) Error() string {
-	return fmt.Sprintf("%d×%d, planned to take %d MiB: %v", p.request.Width, p.request.Height, p.bytes>>20, p.err)
-}
-
-func (p *planError) Unwrap() error { return p.err }
