@@ -37,7 +37,7 @@ const (
 // publishPatience is how long an event is tried to be written while the
 // servers do not answer, readPatience how long one is tried to be read.
 var (
-	publishPatience = bus.Patience{Each: 5 * time.Second, All: 30 * time.Second}
+	publishPatience = bus.Patience{Each: 5 * time.Second, All: 10 * time.Minute}
 	readPatience    = bus.Patience{Each: 5 * time.Second}
 )
 
