@@ -155,6 +155,24 @@ func TestModelsOfNodes(t *testing.T) {
 	h.submit(jobBody(`,"model":"tiny","width":200`))
 }
 
+// TestIDAgain: what readers share of a job's events is not taken for those of
+// another that has its id later.
+func TestIDAgain(t *testing.T) {
+	h := start(t, script{})
+	var pictures []string
+	for seed := range 2 {
+		list := h.follow(h.submit(jobBody(fmt.Sprintf(`,"id":"again","seed":%d`, seed))))
+		pictures = append(pictures, list[len(list)-2].event.Image)
+		if again := h.follow("again"); again[len(again)-2].event.Image != pictures[seed] {
+			t.Errorf("seed %d: another picture the second time", seed)
+		}
+		h.wants(h.call("DELETE", "/v1/pictures/again", ""), 200, "{")
+	}
+	if pictures[0] == pictures[1] {
+		t.Error("a job has the picture of the one that had its id before")
+	}
+}
+
 // TestStateEvents: a change of state is an event like the others on both ways,
 // with a number and without a step.
 func TestStateEvents(t *testing.T) {

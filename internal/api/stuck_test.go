@@ -251,30 +251,9 @@ func Test500Watchers(t *testing.T) {
 		stuckStream, stuckSocket := q.ask("a"), q.deafSocket("a")
 		defer stuckStream.Close()
 		defer stuckSocket.Close()
-		synctest.Wait()
 
 		const watchers, total = 500, 30
-		var done sync.WaitGroup
-		var ended atomic.Int64
-		want := make([]int, total+1)
-		for i := range want {
-			want[i] = i + 1
-		}
-		for i := range watchers {
-			done.Go(func() {
-				var got []int
-				var err error
-				if i%2 == 0 {
-					got, err = readStream(q.ask("a"))
-				} else {
-					got, err = readSocket(q.socket("a"))
-				}
-				if err != nil || !slices.Equal(got, want) {
-					t.Errorf("watcher %d heard %v, %v", i, got, err)
-				}
-				ended.Add(1)
-			})
-		}
+		ended := q.watch("a", watchers, total+1)
 		synctest.Wait()
 		began := time.Now()
 		for s := 1; s <= total; s++ {
@@ -286,25 +265,55 @@ func Test500Watchers(t *testing.T) {
 		if took := time.Since(began); took != 0 || ended.Load() != watchers {
 			t.Errorf("%d of %d watchers are done after %v", ended.Load(), watchers, took)
 		}
-		done.Wait()
-
-		if n := len(q.server.open); n != 1 {
-			t.Errorf("%d sockets are open, want the stuck one alone", n)
-		}
-		time.Sleep(socketWriteTimeout)
-		synctest.Wait()
-		if n := len(q.server.open); n != 0 {
-			t.Errorf("the stuck socket is still open after %v", socketWriteTimeout)
-		}
-		if _, err := stuckSocket.NetConn().Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-			t.Errorf("the stuck socket reads %v", err)
-		}
-		time.Sleep(writeTimeout - socketWriteTimeout)
-		synctest.Wait()
-		if _, err := stuckStream.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-			t.Errorf("the stuck stream reads %v", err)
-		}
+		q.letGo(stuckStream, stuckSocket)
 	})
+}
+
+// watch starts watchers of a job, half on streams and half on sockets, each of
+// which must hear so many events; it returns how many have come to the end.
+func (q *quiet) watch(id job.ID, watchers, events int) *atomic.Int64 {
+	var ended atomic.Int64
+	want := make([]int, events)
+	for i := range want {
+		want[i] = i + 1
+	}
+	for i := range watchers {
+		go func() {
+			var got []int
+			var err error
+			if i%2 == 0 {
+				got, err = readStream(q.ask(id))
+			} else {
+				got, err = readSocket(q.socket(id))
+			}
+			if err != nil || !slices.Equal(got, want) {
+				q.Errorf("watcher %d heard %v, %v", i, got, err)
+			}
+			ended.Add(1)
+		}()
+	}
+	return &ended
+}
+
+// letGo checks that readers that have been deaf since now are dropped in time.
+func (q *quiet) letGo(stream net.Conn, socket *websocket.Conn) {
+	q.Helper()
+	if n := len(q.server.open); n != 1 {
+		q.Errorf("%d sockets are open, want the stuck one alone", n)
+	}
+	time.Sleep(socketWriteTimeout)
+	synctest.Wait()
+	if n := len(q.server.open); n != 0 {
+		q.Errorf("the stuck socket is still open after %v", socketWriteTimeout)
+	}
+	if _, err := socket.NetConn().Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		q.Errorf("the stuck socket reads %v", err)
+	}
+	time.Sleep(writeTimeout - socketWriteTimeout)
+	synctest.Wait()
+	if _, err := stream.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		q.Errorf("the stuck stream reads %v", err)
+	}
 }
 
 // TestSilentSocket: a client that is only silent, and answers no ping, is let go.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
-	"time"
 
 	"waggle/internal/job"
 )
@@ -30,7 +29,7 @@ type wireCache struct {
 // wireKey names an event. Ids can be used again when their job was removed.
 type wireKey struct {
 	id      job.ID
-	created time.Time
+	created int64 // nanoseconds since 1970
 	number  uint64
 	kind    job.EventType // an old preview is told as progress
 }
@@ -47,7 +46,7 @@ func (s *Server) wire(ctx context.Context, r job.Record, e job.Event) wired {
 	if e.Type != job.PreviewEvent && e.Type != job.CompleteEvent {
 		return put()
 	}
-	k := s.wires.entry(wireKey{r.ID, r.Created, e.Number, e.Type}, put)
+	k := s.wires.entry(wireKey{r.ID, r.Created.UnixNano(), e.Number, e.Type}, put)
 	w := k.once()
 	s.wires.settle(k, w, w.Type == e.Type) // else the picture was missing, perhaps not for all
 	return w
