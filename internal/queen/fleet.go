@@ -82,6 +82,8 @@ type load struct {
 	turn uint64
 }
 
+const connecting = "connecting" // the problem of a hive that is called for the first time
+
 var (
 	errManyHives   = errors.New("the queen knows as many hives as she can")
 	errManyWorkers = errors.New("the queen knows as many workers as she can")
@@ -106,7 +108,7 @@ func (f *fleet) subscribe(id, url string, stop context.CancelFunc) (new, old *hi
 		}
 		delete(f.hives, old.ID)
 	}
-	h := &hive{Hive: Hive{ID: id, URL: url, Since: time.Now(), Problem: "connecting"}, stop: stop, ended: make(chan struct{})}
+	h := &hive{Hive: Hive{ID: id, URL: url, Since: time.Now(), Problem: connecting}, stop: stop, ended: make(chan struct{})}
 	f.hives[id] = h
 	return h, old, nil
 }
@@ -135,14 +137,17 @@ func (f *fleet) online(h *hive) {
 	h.Online, h.Since, h.Problem = true, time.Now(), ""
 }
 
-// lost drops a hive's workers: nobody vouches for them any more.
-func (f *fleet) lost(h *hive, why error) {
+// lost drops a hive's workers: nobody vouches for them any more. It reports
+// whether that is news.
+func (f *fleet) lost(h *hive, why error) (news bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	news = h.Online || h.Problem == connecting
 	if h.Online {
 		h.Since = time.Now()
 	}
 	h.Online, h.waiting, h.processes, h.Problem = false, true, nil, plain(why.Error(), 200)
+	return news
 }
 
 // report replaces what a hive told of its workers.
@@ -273,7 +278,8 @@ func addressOf(host, port string) string {
 	if loopback(host) {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	u := url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}
+	return u.String() // which escapes the zone of an address
 }
 
 func loopback(host string) bool {

@@ -3,6 +3,7 @@ package queen
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -149,6 +150,19 @@ func TestFleetCounts(t *testing.T) {
 	}
 }
 
+// A worker's address can be called, whatever its kind.
+func TestAddressOf(t *testing.T) {
+	for _, row := range []struct{ host, want string }{
+		{"127.0.0.1", "http://localhost:8080"}, {"::1", "http://localhost:8080"}, {"LocalHost", "http://localhost:8080"}, {"127.0.0.9", "http://localhost:8080"},
+		{"10.0.0.1", "http://10.0.0.1:8080"}, {"fd00::1", "http://[fd00::1]:8080"}, {"fe80::1%eth0", "http://[fe80::1%25eth0]:8080"}, {"hive.example", "http://hive.example:8080"},
+	} {
+		got := addressOf(row.host, "8080")
+		if u, err := url.Parse(got); got != row.want || err != nil || row.want != "http://localhost:8080" && u.Hostname() != row.host {
+			t.Errorf("%s: %s, %v, want %s", row.host, got, err, row.want)
+		}
+	}
+}
+
 func TestHiveAddress(t *testing.T) {
 	for _, row := range []struct{ url, caller, want string }{
 		{"http://127.0.0.1:7835", "127.0.0.1", "http://127.0.0.1:7835"},
@@ -156,6 +170,7 @@ func TestHiveAddress(t *testing.T) {
 		{"http://localhost", "10.1.2.3", "http://10.1.2.3:80"},
 		{"http://[::1]:7835", "fd00::1", "http://[fd00::1]:7835"},
 		{"http://10.9.9.9:7835", "10.1.2.3", "http://10.9.9.9:7835"},
+		{"http://127.0.0.1:7835", "fe80::1%eth0", "http://[fe80::1%25eth0]:7835"},
 		{"https://hive.example", "10.1.2.3", "https://hive.example"},
 		{"ftp://127.0.0.1", "127.0.0.1", ""}, {"127.0.0.1:7835", "127.0.0.1", ""}, {"http://", "127.0.0.1", ""},
 		{"http://a@b", "127.0.0.1", ""}, {"http://a/?q", "127.0.0.1", ""}, {"http://a/#f", "127.0.0.1", ""},

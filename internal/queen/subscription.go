@@ -3,6 +3,7 @@ package queen
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -23,6 +24,9 @@ func (q *Queen) subscribe(id, url string) error {
 	if err != nil || h == nil {
 		stop()
 		return err
+	}
+	if old != nil && old.ID == id && old.URL != url {
+		q.Log.Warn("another hive has taken a name", "hive", id, "was", old.URL, "is", url)
 	}
 	spawned := q.spawn(func() {
 		defer stop()
@@ -47,8 +51,11 @@ func (q *Queen) follow(ctx context.Context, h *hive) {
 		if ctx.Err() != nil {
 			return
 		}
-		q.fleet.lost(h, err)
-		q.Log.Info("hive lost", "hive", h.ID, "url", h.URL, "error", err)
+		level := slog.LevelDebug
+		if q.fleet.lost(h, err) {
+			level = slog.LevelInfo
+		}
+		q.Log.Log(ctx, level, "hive lost", "hive", h.ID, "url", h.URL, "error", err)
 		select {
 		case <-ctx.Done():
 			return
