@@ -2,6 +2,7 @@ package natstest
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 )
@@ -20,6 +21,9 @@ type Cluster struct {
 // with the test; their logs are shown if it fails.
 func StartCluster(tb testing.TB, n int) *Cluster {
 	tb.Helper()
+	if _, server := os.LookupEnv(configured); server {
+		tb.Fatal("this process was started as a server of NATS and runs the tests instead: TestMain must call natstest.Main first")
+	}
 	ports := freePorts(tb, 3*n)
 	c := &Cluster{tb: tb}
 	for i := range n {

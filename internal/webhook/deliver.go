@@ -61,15 +61,18 @@ func (s *Sender) consume(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(troubleWait):
 		}
-		if err := s.join(ctx); err != nil && ctx.Err() == nil {
-			s.options.Log.Warn("ask for queued webhooks again", "error", err)
-		}
+		s.queued = nil
 	}
 }
 
 // consumeFrom takes messages until there is an error, each when there is a
 // place in free: none waits here while the stream counts its time.
 func (s *Sender) consumeFrom(ctx context.Context, free chan struct{}) error {
+	if s.queued == nil {
+		if err := s.join(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		select {
 		case free <- struct{}{}:

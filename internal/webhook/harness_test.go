@@ -14,10 +14,12 @@ import (
 
 	"waggle/internal/bus"
 	"waggle/internal/job"
+	"waggle/internal/natstest"
 	"waggle/internal/queue"
 )
 
 func TestMain(m *testing.M) {
+	natstest.Main()
 	// nats.go 1.55.0: an object that is put faster than a goroutine of the library comes to run leaves that one behind.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
 }

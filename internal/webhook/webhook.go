@@ -93,7 +93,7 @@ type Sender struct {
 	queue   queue.Queue
 	js      jetstream.JetStream
 	stream  jetstream.Stream
-	queued  jetstream.Consumer // of the stream, for all processes
+	queued  jetstream.Consumer // of the stream, for all processes; nil: to be made
 	client  *http.Client
 	places  places
 
@@ -131,7 +131,7 @@ func (s *Sender) open(ctx context.Context) (watch queue.Watcher, err error) {
 		return nil, err
 	}
 	if err := s.join(ctx); err != nil {
-		return nil, err
+		s.options.Log.Warn("ask for queued webhooks; it will be tried again", "error", err)
 	}
 	if watch, err = s.queue.Watch(ctx, ""); err == nil {
 		s.makeUp(ctx)
@@ -139,11 +139,14 @@ func (s *Sender) open(ctx context.Context) (watch queue.Watcher, err error) {
 	return watch, err
 }
 
-// join makes the consumer if it is not there.
-func (s *Sender) join(ctx context.Context) (err error) {
-	s.queued, err = s.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+// join opens the consumer, and makes it if it is not there.
+func (s *Sender) join(ctx context.Context) error {
+	c, err := s.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: consumer, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.options.times.silence, MaxAckPending: -1,
 	})
+	if err == nil {
+		s.queued = c
+	}
 	return err
 }
 
