@@ -161,6 +161,8 @@ func (q *JetStream) write(ctx context.Context, s stored, revision uint64) (uint6
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, q.options.times.answer)
+	defer cancel()
 	revision, err = q.records.Update(ctx, string(s.ID), data, revision)
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return 0, errChanged

@@ -479,3 +479,39 @@ func TestDropStale(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// mute is a bucket whose answers are lost.
+type mute struct{ jetstream.KeyValue }
+
+func (mute) Get(ctx context.Context, _ string) (jetstream.KeyValueEntry, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (mute) Update(ctx context.Context, _ string, _ []byte, _ uint64) (uint64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// TestLostAnswers: an answer is not waited for as long as the caller has time.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	times := short
+	times.answer = 50 * time.Millisecond
+	q := open(t, connect(t, t.TempDir()), Options{times: times})
+	r := submit(t, q, request("j"))
+	it, _ := q.index.get(r.ID)
+	q.records = mute{q.records}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	for name, ask := range map[string]func() error{
+		"get":   func() error { _, err := q.Get(ctx, r.ID); return err },
+		"pause": func() error { _, err := q.Pause(ctx, r.ID); return err },
+		"write": func() error { _, err := q.write(ctx, it.stored, it.revision); return err },
+	} {
+		began := time.Now()
+		if err := ask(); !errors.Is(err, ErrUnavailable) || time.Since(began) > 10*time.Second {
+			t.Errorf("%s: %v after %v", name, err, time.Since(began))
+		}
+	}
+}

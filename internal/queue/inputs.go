@@ -13,6 +13,9 @@ import (
 	"waggle/internal/job"
 )
 
+// putLimit is how long the pictures of a job may take to be written.
+const putLimit = 30 * time.Second
+
 // putInputs writes the pictures of a request, if it has any; ErrFull if those
 // that wait take too much.
 func (q *JetStream) putInputs(ctx context.Context, s *stored) error {
@@ -25,6 +28,8 @@ func (q *JetStream) putInputs(ctx context.Context, s *stored) error {
 		return fmt.Errorf("encode the pictures of %s: %w", s.ID, err)
 	}
 	s.Inputs = string(s.ID) + "." + uuid.NewString() // not another submission's
+	ctx, cancel := context.WithTimeout(ctx, putLimit)
+	defer cancel()
 	if _, err := q.inputs.PutBytes(ctx, s.Inputs, data); err != nil {
 		return fmt.Errorf("keep the pictures of %s: %w", s.ID, refusal(err))
 	}

@@ -179,6 +179,8 @@ func (q *JetStream) load(ctx context.Context, id job.ID) (item, error) {
 	if !job.ValidID(string(id)) {
 		return item{}, ErrNotFound
 	}
+	ctx, cancel := context.WithTimeout(ctx, q.options.times.answer)
+	defer cancel()
 	e, err := q.records.Get(ctx, string(id))
 	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted) {
 		return item{}, ErrNotFound
@@ -226,6 +228,8 @@ func (q *JetStream) Remove(ctx context.Context, id job.ID) error {
 
 // purge removes a record, errChanged if it is not as it was read.
 func (q *JetStream) purge(ctx context.Context, it item) error {
+	ctx, cancel := context.WithTimeout(ctx, q.options.times.answer)
+	defer cancel()
 	err := q.records.Purge(ctx, string(it.ID), jetstream.PurgeTTL(markerTTL), jetstream.LastRevision(it.revision))
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return errChanged

@@ -98,6 +98,8 @@ func (q *JetStream) consumer(ctx context.Context, of lane) (jetstream.Consumer, 
 	if ok {
 		return c, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, q.options.times.answer)
+	defer cancel()
 	made, err := q.jobs.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: of.consumer(), FilterSubject: of.subject(), InactiveThreshold: laneIdle,
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.options.times.ack, MaxDeliver: -1, MaxAckPending: -1,

@@ -40,10 +40,14 @@ type times struct {
 	// compare is how often what was heard is compared with what is kept;
 	// silence is how long a lane may give nothing though there is a job in it.
 	compare, silence time.Duration
+	// answer is how long an answer is waited for, however long the caller
+	// would: one that was lost with its server never comes.
+	answer time.Duration
 }
 
 // A job of a node that died is with another within ack and rescue: 35 s.
-var usualTimes = times{ack: 30 * time.Second, renew: 10 * time.Second, rescue: 5 * time.Second, compare: 10 * time.Second, silence: time.Minute}
+var usualTimes = times{ack: 30 * time.Second, renew: 10 * time.Second, rescue: 5 * time.Second,
+	compare: 10 * time.Second, silence: time.Minute, answer: 5 * time.Second}
 
 func (o Options) withDefaults() Options {
 	if o.Length == 0 {
@@ -61,6 +65,7 @@ func (o Options) withDefaults() Options {
 	t, usual := &o.times, usualTimes
 	for to, from := range map[*time.Duration]time.Duration{
 		&t.ack: usual.ack, &t.renew: usual.renew, &t.rescue: usual.rescue, &t.compare: usual.compare, &t.silence: usual.silence,
+		&t.answer: usual.answer,
 	} {
 		if *to == 0 {
 			*to = from
