@@ -97,7 +97,8 @@ func (b *Bus) embed(o Options) (err error) {
 	if b.conn, err = nats.Connect("", append(b.client(o), nats.InProcessServer(b.inside))...); err != nil {
 		return fmt.Errorf("connect to the queue in this process: %w", err)
 	}
-	b.JetStream, err = jetstream.New(b.conn, jetstream.WithDefaultTimeout(answerTimeout))
+	js, err := jetstream.New(b.conn, jetstream.WithDefaultTimeout(answerTimeout))
+	b.JetStream = prompt{js}
 	return err
 }
 

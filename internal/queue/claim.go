@@ -17,6 +17,10 @@ const (
 	// moment: it is looked at again, and dropped after unnamedLimit times.
 	unnamedDelay = 500 * time.Millisecond
 	unnamedLimit = 20
+	// A message that comes though its job's node lives missed being renewed, as
+	// while servers chose a new leader: the node gets some time to renew it.
+	leaveDelay = 5 * time.Second
+	leaveLimit = 8 // deliveries
 	// claimTries is how often others may change a record in between.
 	claimTries = 10
 )
@@ -87,6 +91,9 @@ func (q *JetStream) begin(ctx context.Context, m jetstream.Msg, it item, c Consu
 	if !it.CancelRequested && !c.takes(it.Record) {
 		return nil, errRefused
 	}
+	if q.runsElsewhere(m, it, c) {
+		return nil, m.NakWithDelay(leaveDelay)
+	}
 	s := q.undoubted(it.stored).started(c.Node, uuid.NewString(), m.Reply())
 	r, err := q.getInputs(ctx, s)
 	if errors.Is(err, errLost) {
@@ -127,6 +134,15 @@ func (q *JetStream) lease(ctx context.Context, m jetstream.Msg, s stored, revisi
 		return nil, err
 	}
 	return l, nil
+}
+
+// runsElsewhere reports whether a job runs on another node that was heard of
+// lately. That the node has lost the job all the same is believed after some
+// deliveries of the message.
+func (q *JetStream) runsElsewhere(m jetstream.Msg, it item, c Consumer) bool {
+	about, err := m.Metadata()
+	return err == nil && about.NumDelivered < leaveLimit &&
+		it.State == job.Running && it.Node != c.Node && q.nodes.lives(it.Node, time.Now())
 }
 
 // doubt notes a lease that was to be written, and may have been.

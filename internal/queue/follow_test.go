@@ -225,3 +225,58 @@ func eventually(t *testing.T, what string, try func() error) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// TestLostRun: a job that ran on a node which is gone is run again though its
+// message does not come again; one whose node lives is let be.
+func TestLostRun(t *testing.T) {
+	times := short
+	times.ack, times.silence = time.Hour, 300*time.Millisecond
+	b := connect(t, t.TempDir())
+	dead := open(t, b, Options{times: times})
+	q := open(t, b, Options{times: times})
+	for id, node := range map[string]string{"a": "dead", "b": "alive"} {
+		submit(t, dead, request(id, model(node)))
+		if l := next(t, dead, Consumer{Node: node, Takes: only(node)}); l.Record().ID != job.ID(id) {
+			t.Fatalf("got %s", l.Record().ID)
+		}
+	}
+	for _, id := range []string{"alive", "n"} {
+		if err := q.PutNode(t.Context(), job.Node{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead.Close()
+	if r := next(t, q, Consumer{Node: "n"}).Record(); r.ID != "a" || r.Attempt != 2 {
+		t.Errorf("got %s, attempt %d; want a, 2", r.ID, r.Attempt)
+	}
+	nothing(t, q, Consumer{Node: "n"})
+}
+
+// TestLeftToItsNode: a message that was not renewed in time is left to the node
+// that runs its job, if that lives: the job is not begun again.
+func TestLeftToItsNode(t *testing.T) {
+	slow := short
+	slow.renew = 3 * time.Second / 2
+	b := connect(t, t.TempDir())
+	one := open(t, b, Options{times: slow}) // it is late with its first word
+	two := open(t, b, Options{times: short})
+	submit(t, one, request("a"))
+	if err := one.PutNode(t.Context(), job.Node{ID: "one"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "two knows of one", func() error {
+		if !two.nodes.lives("one", time.Now()) {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	l := next(t, one, Consumer{Node: "one"})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if other, err := two.Next(ctx, Consumer{Node: "two"}); err == nil {
+		t.Errorf("%s was given out again, attempt %d", other.Record().ID, other.Record().Attempt)
+	}
+	if r, err := l.Finish(t.Context(), job.Complete, job.Outcome{}); err != nil || r.Attempt != 1 {
+		t.Errorf("finish: %v, attempt %d", err, r.Attempt)
+	}
+}

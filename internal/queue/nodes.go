@@ -128,6 +128,26 @@ func (n *nodes) write(ctx context.Context, node job.Node) error {
 	return nil
 }
 
+// hearsItself reports whether what this process says of its own nodes has come
+// back lately.
+func (n *nodes) hearsItself(now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id := range n.own {
+		if now.Sub(n.heard[id].at) < nodeTTL {
+			return true
+		}
+	}
+	return false
+}
+
+// lives reports whether a node was heard of so lately that it must be alive.
+func (n *nodes) lives(id string, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return now.Sub(n.heard[id].at) < 2*nodeEvery
+}
+
 // living returns this process's nodes and those heard of lately, by id.
 func (n *nodes) living(now time.Time) []job.Node {
 	n.mu.Lock()

@@ -49,6 +49,9 @@ func (q *JetStream) revive(ctx context.Context, it *item) {
 // were not heard of all the time that their lanes gave nothing.
 func (q *JetStream) reviveLost(ctx context.Context, c Consumer) {
 	now := time.Now()
+	if !q.nodes.hearsItself(now) {
+		return // then others need not be dead that are not heard of
+	}
 	alive := q.nodes.living(now)
 	for _, it := range q.index.runs() {
 		lives := slices.ContainsFunc(alive, func(n job.Node) bool { return n.ID == it.Node })
