@@ -153,6 +153,20 @@ func TestPreemptFullBatch(t *testing.T) {
 	}, func(_ *rig, c *Config) { c.MaxBatch = 2 })
 }
 
+// A higher priority that has room beside the others joins them.
+func TestHigherJoins(t *testing.T) {
+	rigged(t, func(t *testing.T, r *rig) {
+		a := r.submit("a", steps(20))
+		r.atStep(a, 5)
+		high := r.submit("high", priority(job.High))
+		r.completes(high, 7, 4)
+		r.completes(a, 7, 20)
+		if _, list := r.wait(a); statesOf(list) != "running" || len(r.done().rounds) != 20 {
+			t.Errorf("states %q in %d rounds", statesOf(list), len(r.done().rounds))
+		}
+	})
+}
+
 // An equal priority takes nobody's place, nor does a higher one while another
 // of its own is being drawn.
 func TestNoPreemptionAmongEquals(t *testing.T) {
@@ -188,6 +202,19 @@ func TestTwoEngines(t *testing.T) {
 		}
 		if took := time.Since(began); took > 35*stepTime || len(r.done().begun) != 6 {
 			t.Errorf("%v for 6 jobs of 10 steps on two devices, %d begun", took, len(r.done().begun))
+		}
+	}, func(r *rig, _ *Config) { r.engines = 2 })
+}
+
+// A job does not join others while another engine has nothing to do.
+func TestIdleEngineTakes(t *testing.T) {
+	rigged(t, func(t *testing.T, r *rig) {
+		time.Sleep(2 * loadTime)
+		a, b := r.submit("a", steps(10)), r.submit("b", steps(10))
+		r.completes(a, 7, 10)
+		r.completes(b, 7, 10)
+		if largest := slices.Max(sizes(r.done().rounds)); largest != 1 {
+			t.Errorf("%d pictures in a step", largest)
 		}
 	}, func(r *rig, _ *Config) { r.engines = 2 })
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -48,6 +49,11 @@ func (s *script) do(f func()) {
 // upset has something happen at the second steps of pictures with a prompt.
 func (s *script) upset(prompt string, trouble []func() error) {
 	s.do(func() { s.trouble[prompt] = trouble })
+}
+
+// fault adds one thing that happens at a second step.
+func (s *script) fault(prompt string, f func() error) {
+	s.do(func() { s.trouble[prompt] = append(s.trouble[prompt], f) })
 }
 
 // refuse says how the next openings of a device go.
@@ -299,6 +305,12 @@ func (s *drawer) get(key string) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.kept[key]
+}
+
+func (s *drawer) list() map[string][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.kept)
 }
 
 func (s *drawer) Save(ctx context.Context, id job.ID, index int, data []byte) error {

@@ -160,12 +160,13 @@ func sizes(rounds [][]string) (list []int) {
 // A device that cannot be opened again at once is tried for a while.
 func TestDeviceComesBack(t *testing.T) {
 	rigged(t, func(t *testing.T, r *rig) {
-		r.refuse("gpu0", []error{nil, errors.New("busy"), errors.New("busy"), nil})
 		r.upset("a", times(1, lost))
 		r.completes(r.submit("a"), 7, 4)
 		if r.done().opened != 4 {
 			t.Errorf("opened %d times", r.done().opened)
 		}
+	}, func(r *rig, _ *Config) {
+		r.refuse("gpu0", []error{nil, errors.New("busy"), errors.New("busy"), nil})
 	})
 }
 
@@ -173,7 +174,6 @@ func TestDeviceComesBack(t *testing.T) {
 // so does the next job.
 func TestDeviceStaysAway(t *testing.T) {
 	rigged(t, func(t *testing.T, r *rig) {
-		r.refuse("gpu0", append([]error{nil}, slices.Repeat([]error{errors.New("no adapter")}, 100)...))
 		r.upset("a", times(1, lost))
 		record, list := r.wait(r.submit("a"))
 		if record.State != job.Failed || record.Message != "no adapter" || statesOf(list) != "running queued running" {
@@ -187,6 +187,8 @@ func TestDeviceStaysAway(t *testing.T) {
 		if n := r.told(); n.Status != job.Ready || n.Reason != "" {
 			t.Errorf("node %+v", n)
 		}
+	}, func(r *rig, _ *Config) {
+		r.refuse("gpu0", append([]error{nil}, slices.Repeat([]error{errors.New("no adapter")}, 100)...))
 	})
 }
 

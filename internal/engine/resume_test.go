@@ -227,6 +227,37 @@ func TestShutdownHandsBack(t *testing.T) {
 	})
 }
 
+// A job that was asked to pause in its last step before the end is paused.
+func TestShutdownOfPausing(t *testing.T) {
+	rigged(t, func(t *testing.T, r *rig) {
+		id := r.submit("a", steps(20))
+		r.atStep(id, 5)
+		r.queue.Pause(t.Context(), id)
+		r.stop()
+		list := r.follow(id, func(e job.Event) bool { return e.State == job.Paused || e.State == job.Queued })
+		if got := r.record(id).State; got != job.Paused || statesOf(list) != "running paused" {
+			t.Errorf("the job is %s after states %q", got, statesOf(list))
+		}
+	})
+}
+
+// A picture that could not be stored before the end is drawn up to its last
+// step: what comes next has only to decode it.
+func TestShutdownWhileStoring(t *testing.T) {
+	rigged(t, func(t *testing.T, r *rig) {
+		id := r.submit("a", named("one"))
+		r.atStep(id, 4)
+		time.Sleep(stepTime)
+		if err := r.stop(); err != nil {
+			t.Errorf("run: %v", err)
+		}
+		var c sd.Checkpoint
+		if err := c.UnmarshalBinary(r.kept.get("one0")); err != nil || c.Step != 4 || r.record(id).State != job.Queued {
+			t.Errorf("the job is %s, its checkpoint after step %d, %v", r.record(id).State, c.Step, err)
+		}
+	}, func(r *rig, _ *Config) { r.store.fail = 1000 })
+}
+
 // A step that does not end keeps nobody from stopping: its job is handed back
 // at the step before all the same, with its checkpoint. So does a store of
 // checkpoints that gives no answer.

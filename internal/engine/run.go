@@ -235,8 +235,8 @@ func (e *Engine) park(ctx context.Context, r *run) {
 		e.Log.Error("pause a job", "job", r.record.ID, "error", err)
 		return
 	}
-	if record.State == job.Paused {
-		e.publish(ctx, record.ID, job.StateEvent(job.Paused))
+	if !record.State.Final() { // paused, or queued if somebody thought better of it
+		e.publish(ctx, record.ID, job.StateEvent(record.State))
 	}
 	e.publishEnd(ctx, record)
 }
