@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"waggle/internal/api"
 	"waggle/internal/queen"
@@ -13,7 +14,8 @@ import (
 )
 
 type queenCommand struct {
-	WorkerToken string `env:"WAGGLE_WORKER_TOKEN" help:"Bearer token to show to workers; needs --token."`
+	Hives       []string `name:"hive" placeholder:"NAME=URL" help:"Hive to listen to from the start; others announce themselves. Repeatable."`
+	WorkerToken string   `env:"WAGGLE_WORKER_TOKEN" help:"Bearer token to show to workers; needs --token."`
 
 	listenFlags `kong:"embed,set='port=7833',set='portenv=QUEEN_PORT'"`
 }
@@ -35,8 +37,26 @@ func (c *queenCommand) Run(ctx context.Context) error {
 		},
 		Log: c.logger(),
 	})
+	if err := c.subscribe(q); err != nil {
+		q.Close()
+		return errors.Join(err, listener.Close())
+	}
 	fmt.Printf("Waggle %s's queen is at http://%s\n", version, listener.Addr())
 	return q.Serve(ctx, listener)
+}
+
+// subscribe listens to the hives that are named: they announce themselves only when they start, which may have been before.
+func (c *queenCommand) subscribe(q *queen.Queen) error {
+	for _, text := range c.Hives {
+		name, url, ok := strings.Cut(text, "=")
+		if !ok {
+			return fmt.Errorf("--hive %s: want NAME=URL, like localhost=http://127.0.0.1:7835", text)
+		}
+		if err := q.Subscribe(name, url); err != nil {
+			return fmt.Errorf("--hive %s: %w", text, err)
+		}
+	}
+	return nil
 }
 
 func secrets(keys []api.Key) (list []string) {

@@ -100,6 +100,21 @@ func TestQueenRelaysInference(t *testing.T) {
 	}
 }
 
+// A queen that starts after her hives is told of them.
+func TestQueenNamedHives(t *testing.T) {
+	t.Parallel()
+	h, w := newHive(t), newWorker(t)
+	h.tell(entryOf(w.port(), 0))
+	s := startQueen(t, "--hive", "hive-1="+h.URL)
+	s.knows(w)
+	h.ready(s) // changes nothing
+	if _, _, marker := parts(t, s.made(lighthouse(fields{"hive_id": "hive-1"}))); marker != "[DONE]" || h.most != 1 {
+		t.Errorf("a job: %s; %d subscriptions", marker, h.most)
+	}
+	fail(t, command(t, "queen", "--port", "0", "--hive", "http://127.0.0.1:1"), exitFailed, "--hive", "NAME=URL")
+	fail(t, command(t, "queen", "--port", "0", "--hive", "a=nonsense"), exitFailed, "--hive a=nonsense", "hive_url")
+}
+
 // Two queens must not serve one port, and one must not serve strangers.
 func TestQueenDoor(t *testing.T) {
 	t.Parallel()

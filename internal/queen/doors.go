@@ -3,7 +3,6 @@ package queen
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"waggle/internal/job"
 )
 
 // beatLimit bounds what hives and workers send of themselves, in bytes.
@@ -55,16 +56,11 @@ func (q *Queen) postHive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Failed to parse the request body as JSON: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	address, err := hiveAddress(ready.HiveURL, callerOf(r))
-	switch {
-	case !proper(ready.HiveID):
-		http.Error(w, fmt.Sprintf("Invalid input: hive_id must be 1 to %d bytes of plain text", nameLimit), http.StatusBadRequest)
+	switch err := q.welcome(ready.HiveID, ready.HiveURL, callerOf(r)); {
+	case err != nil && job.KindOf(err) == job.InvalidInput:
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	case err != nil:
-		http.Error(w, "Invalid input: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	if err := q.subscribe(ready.HiveID, address); err != nil {
 		unavailable(w, err)
 		return
 	}

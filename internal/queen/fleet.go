@@ -57,7 +57,7 @@ func (w Worker) State() string {
 
 // fleet is the register of hives and workers.
 type fleet struct {
-	limits Limits
+	limits limits
 	timing timing
 
 	mu    sync.Mutex
@@ -89,7 +89,7 @@ var (
 	errManyWorkers = errors.New("the queen knows as many workers as she can")
 )
 
-func newFleet(l Limits, t timing) *fleet {
+func newFleet(l limits, t timing) *fleet {
 	return &fleet{limits: l, timing: t, hives: map[string]*hive{}, beats: map[string]beat{}, loads: map[string]load{}}
 }
 
@@ -102,7 +102,7 @@ func (f *fleet) subscribe(id, url string, stop context.CancelFunc) (new, old *hi
 	switch {
 	case old != nil && !old.waiting && old.URL == url:
 		return nil, nil, nil
-	case old == nil && len(f.hives) >= f.limits.Hives:
+	case old == nil && len(f.hives) >= f.limits.hives:
 		if old = f.longestLost(); old == nil {
 			return nil, nil, errManyHives
 		}
@@ -166,7 +166,7 @@ func (f *fleet) beat(b beat) error {
 		delete(f.beats, key)
 		return nil
 	}
-	if _, known := f.beats[key]; !known && len(f.beats) >= f.limits.Workers {
+	if _, known := f.beats[key]; !known && len(f.beats) >= f.limits.workers {
 		return errManyWorkers
 	}
 	f.beats[key] = b

@@ -13,7 +13,7 @@ import (
 )
 
 func smallFleet() *fleet {
-	l, t := Limits{Hives: 2, Workers: 2}, timing{}
+	l, t := limits{hives: 2, workers: 2}, timing{}
 	l.fillIn()
 	t.fillIn()
 	return newFleet(l, t)

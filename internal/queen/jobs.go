@@ -15,7 +15,7 @@ const listLimit = 100
 
 // postJob is POST /v1/jobs: the operation is kept, and read when its stream is opened.
 func (q *Queen) postJob(w http.ResponseWriter, r *http.Request) {
-	body, ok := q.readJSON(w, r, q.Limits.BodyBytes)
+	body, ok := q.readJSON(w, r, q.limits.bodyBytes)
 	if !ok {
 		return
 	}

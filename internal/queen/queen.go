@@ -43,25 +43,25 @@ type Config struct {
 	// address written in digits.
 	Hosts []string
 
-	Limits Limits
-	Log    *slog.Logger // default: none
+	Log *slog.Logger // default: none
 
+	limits limits
 	timing timing
 }
 
-// Limits bound what others can make the queen remember. Zero means the default.
-type Limits struct {
-	Hives       int           // subscriptions; default 256
-	HiveWorkers int           // workers kept of one hive; default 1024
-	Workers     int           // workers that report by themselves; default 4096
-	Jobs        int           // jobs kept, waiting and ended ones included; default 1000
-	KeptBytes   int64         // all jobs' bodies and events together; default 512 MiB
-	BodyBytes   int64         // one submission; default job.BodyLimitBytes
-	EventBytes  int           // one event of a worker; default 128 MiB
-	JobBytes    int64         // all that is kept of one job; default 256 MiB
-	Previews    int           // bytes of a job's preview pictures; older ones go; default 16 MiB
-	Readers     int           // open event streams; default 1024
-	Expiry      time.Duration // how long ended jobs are kept; default 24 h
+// limits bound what others can make the queen remember. Zero means the default.
+type limits struct {
+	hives       int           // subscriptions; default 256
+	hiveWorkers int           // workers kept of one hive; default 1024
+	workers     int           // workers that report by themselves; default 4096
+	jobs        int           // jobs kept, waiting and ended ones included; default 1000
+	keptBytes   int64         // all jobs' bodies and events together; default 512 MiB
+	bodyBytes   int64         // one submission; default job.BodyLimitBytes
+	eventBytes  int           // one event of a worker; default 128 MiB
+	jobBytes    int64         // all that is kept of one job; default 256 MiB
+	previews    int           // bytes of a job's preview pictures; older ones go; default 16 MiB
+	readers     int           // open event streams; default 1024
+	expiry      time.Duration // how long ended jobs are kept; default 24 h
 }
 
 // timing are the waits of the protocol.
@@ -112,8 +112,8 @@ type Queen struct {
 func New(c Config) *Queen {
 	c.fillIn()
 	q := &Queen{
-		Config: c, fleet: newFleet(c.Limits, c.timing), shelf: newShelf(c.Limits, c.timing), hub: newHub(),
-		readers: make(chan struct{}, c.Limits.Readers), http: newClient(c.timing), quit: make(chan struct{}),
+		Config: c, fleet: newFleet(c.limits, c.timing), shelf: newShelf(c.limits, c.timing), hub: newHub(),
+		readers: make(chan struct{}, c.limits.readers), http: newClient(c.timing), quit: make(chan struct{}),
 	}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	g := guard{tokens: c.Tokens, origins: c.Origins, hosts: c.Hosts, public: public, log: c.Log}
@@ -124,7 +124,7 @@ func New(c Config) *Queen {
 
 func (c *Config) fillIn() {
 	def(&c.Built, "unknown")
-	c.Limits.fillIn()
+	c.limits.fillIn()
 	c.timing.fillIn()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -136,18 +136,18 @@ func (c *Config) fillIn() {
 	}
 }
 
-func (l *Limits) fillIn() {
-	def(&l.Hives, 256)
-	def(&l.HiveWorkers, 1024)
-	def(&l.Workers, 4096)
-	def(&l.Jobs, 1000)
-	def(&l.KeptBytes, 512<<20)
-	def(&l.BodyBytes, job.BodyLimitBytes)
-	def(&l.EventBytes, 128<<20)
-	def(&l.JobBytes, 256<<20)
-	def(&l.Previews, 16<<20)
-	def(&l.Readers, 1024)
-	def(&l.Expiry, 24*time.Hour)
+func (l *limits) fillIn() {
+	def(&l.hives, 256)
+	def(&l.hiveWorkers, 1024)
+	def(&l.workers, 4096)
+	def(&l.jobs, 1000)
+	def(&l.keptBytes, 512<<20)
+	def(&l.bodyBytes, job.BodyLimitBytes)
+	def(&l.eventBytes, 128<<20)
+	def(&l.jobBytes, 256<<20)
+	def(&l.previews, 16<<20)
+	def(&l.readers, 1024)
+	def(&l.expiry, 24*time.Hour)
 }
 
 func (t *timing) fillIn() {

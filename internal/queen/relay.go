@@ -68,7 +68,7 @@ func (q *Queen) employ(ctx context.Context, t *task, w Worker, verb string) erro
 	if err != nil {
 		return err
 	}
-	events, closeStream, err := q.openStream(ctx, stream, q.WorkerToken, q.timing.jobQuiet, q.Limits.EventBytes)
+	events, closeStream, err := q.openStream(ctx, stream, q.WorkerToken, q.timing.jobQuiet, q.limits.eventBytes)
 	if err != nil {
 		return refused(err)
 	}
@@ -166,7 +166,7 @@ func (q *Queen) relay(t *task, events *sseReader, verb string) error {
 			return err
 		}
 		if !q.shelf.say(t, e) {
-			return job.Errorf(job.Internal, "Error reading stream: the job's events have more than %d bytes", q.Limits.JobBytes)
+			return job.Errorf(job.Internal, "Error reading stream: the job's events have more than %d bytes", q.limits.jobBytes)
 		}
 		seen := glance(e)
 		switch job.EventType(e.name) {

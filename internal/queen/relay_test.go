@@ -53,15 +53,15 @@ func TestRelayKeepsAlive(t *testing.T) {
 func TestRelayBounds(t *testing.T) {
 	for _, row := range []struct {
 		name   string
-		limits Limits
+		limits limits
 		says   string
 		want   string
 	}{
-		{"a large event", Limits{EventBytes: 1000}, "event: complete\ndata: " + strings.Repeat("x", 2000) + "\n\n", "[ERROR] Error reading stream: an event has more than 1000 bytes"},
-		{"many events", Limits{JobBytes: 5000}, strings.Repeat("event: gossip\ndata: {}\n\n", 1000), "[ERROR] Error reading stream: the job's events have more than 5000 bytes"},
+		{"a large event", limits{eventBytes: 1000}, "event: complete\ndata: " + strings.Repeat("x", 2000) + "\n\n", "[ERROR] Error reading stream: an event has more than 1000 bytes"},
+		{"many events", limits{jobBytes: 5000}, strings.Repeat("event: gossip\ndata: {}\n\n", 1000), "[ERROR] Error reading stream: the job's events have more than 5000 bytes"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			h := open(t, Config{Limits: row.limits})
+			h := open(t, Config{limits: row.limits})
 			h.worker(func(w io.Writer, _ *http.Request) { io.WriteString(w, row.says) })
 			if got := markerOfText(h.read(h.post())); got != row.want {
 				t.Errorf("ended with %q", got)
@@ -141,7 +141,7 @@ func TestReaderLeaves(t *testing.T) {
 }
 
 func TestReadersAreBounded(t *testing.T) {
-	h := open(t, Config{Limits: Limits{Readers: 1}})
+	h := open(t, Config{limits: limits{readers: 1}})
 	first, err := http.Get(h.url + "/v1/heartbeats/stream")
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func TestStreamGoesOn(t *testing.T) {
 
 // Large bodies that come at the same time are bounded together.
 func TestBodiesAreBounded(t *testing.T) {
-	h := open(t, Config{Limits: Limits{BodyBytes: 1 << 20}})
+	h := open(t, Config{limits: limits{bodyBytes: 1 << 20}})
 	body := append(bytes.Repeat([]byte(" "), 100<<10), "{}"...)
 	send := func() int {
 		response, err := http.Post(h.url+"/v1/jobs", "application/json", bytes.NewReader(body))

@@ -43,7 +43,7 @@ type task struct {
 
 // shelf keeps jobs, bounded in number, bytes and age.
 type shelf struct {
-	limits Limits
+	limits limits
 	timing timing
 
 	mu    sync.Mutex
@@ -57,7 +57,7 @@ var (
 	errCancelled = errors.New("cancelled by its client")
 )
 
-func newShelf(l Limits, t timing) *shelf {
+func newShelf(l limits, t timing) *shelf {
 	return &shelf{limits: l, timing: t, tasks: map[job.ID]*task{}}
 }
 
@@ -67,9 +67,9 @@ func (s *shelf) add(body []byte) (job.ID, error) {
 	defer s.mu.Unlock()
 	size := int64(len(body))
 	s.drop(func(t *task) bool {
-		return t.marker != "" && (len(s.tasks) >= s.limits.Jobs || s.size+size > s.limits.KeptBytes)
+		return t.marker != "" && (len(s.tasks) >= s.limits.jobs || s.size+size > s.limits.keptBytes)
 	})
-	if len(s.tasks) >= s.limits.Jobs || s.size+size > s.limits.KeptBytes {
+	if len(s.tasks) >= s.limits.jobs || s.size+size > s.limits.keptBytes {
 		return "", errFull
 	}
 	t := &task{Job: Job{ID: job.NewID(), State: job.Queued, Created: time.Now()}, body: body, more: make(chan struct{})}
@@ -96,7 +96,7 @@ func (s *shelf) sweep(now time.Time) {
 	defer s.mu.Unlock()
 	s.drop(func(t *task) bool {
 		if t.marker != "" {
-			return now.Sub(t.Finished) > s.limits.Expiry
+			return now.Sub(t.Finished) > s.limits.expiry
 		}
 		return !t.begun && now.Sub(t.Created) > s.timing.unopened
 	})
@@ -150,7 +150,7 @@ func (s *shelf) say(t *task, e entry) bool {
 		s.append(t, e)
 		s.wake(t)
 	}
-	return t.size <= s.limits.JobBytes
+	return t.size <= s.limits.jobBytes
 }
 
 func (s *shelf) append(t *task, e entry) {
@@ -160,7 +160,7 @@ func (s *shelf) append(t *task, e entry) {
 		return
 	}
 	t.fat += len(e.data)
-	for i := 0; i < len(t.log)-1 && t.fat > s.limits.Previews; i++ {
+	for i := 0; i < len(t.log)-1 && t.fat > s.limits.previews; i++ {
 		if old := t.log[i]; old.preview() {
 			t.log[i] = old.slim()
 			t.fat -= len(old.data)
@@ -196,7 +196,7 @@ func (s *shelf) close(t *task, state job.State, failure string) bool {
 	s.grow(t, -int64(len(t.body)))
 	t.body = nil
 	s.wake(t)
-	s.drop(func(old *task) bool { return old != t && old.marker != "" && s.size > s.limits.KeptBytes })
+	s.drop(func(old *task) bool { return old != t && old.marker != "" && s.size > s.limits.keptBytes })
 	return true
 }
 

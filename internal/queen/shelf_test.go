@@ -10,7 +10,7 @@ import (
 	"waggle/internal/job"
 )
 
-func smallShelf(l Limits) *shelf {
+func smallShelf(l limits) *shelf {
 	t := timing{}
 	l.fillIn()
 	t.fillIn()
@@ -27,7 +27,7 @@ func mustAdd(t *testing.T, s *shelf, body string) *task {
 }
 
 func TestShelfIsBounded(t *testing.T) {
-	s := smallShelf(Limits{Jobs: 2, KeptBytes: 1000})
+	s := smallShelf(limits{jobs: 2, keptBytes: 1000})
 	a, b := mustAdd(t, s, "a"), mustAdd(t, s, "b")
 	if _, err := s.add([]byte("c")); !errors.Is(err, errFull) {
 		t.Errorf("a third job: %v", err)
@@ -49,7 +49,7 @@ func TestShelfIsBounded(t *testing.T) {
 
 // Jobs whose stream nobody opens expire soon; those that run do not.
 func TestShelfExpiry(t *testing.T) {
-	s := smallShelf(Limits{})
+	s := smallShelf(limits{})
 	waiting, running := mustAdd(t, s, "a"), mustAdd(t, s, "b")
 	if first := s.begin(running, func(error) {}); !first || s.begin(running, func(error) {}) {
 		t.Error("a job begins once")
@@ -61,7 +61,7 @@ func TestShelfExpiry(t *testing.T) {
 
 // The first end counts, and nothing is said after it.
 func TestShelfEnd(t *testing.T) {
-	s := smallShelf(Limits{})
+	s := smallShelf(limits{})
 	a := mustAdd(t, s, "a")
 	var why error
 	s.begin(a, func(err error) { why = err })
@@ -84,7 +84,7 @@ func TestShelfEnd(t *testing.T) {
 
 // Of many previews the newest keep their pictures, and every step its event.
 func TestShelfSlimsPreviews(t *testing.T) {
-	s := smallShelf(Limits{Previews: 1000})
+	s := smallShelf(limits{previews: 1000})
 	a := mustAdd(t, s, "a")
 	for step := range 10 {
 		s.say(a, entry{name: "preview", data: fmt.Appendf(nil, `{"type":"preview","step":%d,"image":%q,"format":"png"}`, step+1, strings.Repeat("x", 300))})
@@ -115,7 +115,7 @@ func TestShelfSlimsPreviews(t *testing.T) {
 
 // A reader that waits hears of everything.
 func TestShelfWakes(t *testing.T) {
-	s := smallShelf(Limits{})
+	s := smallShelf(limits{})
 	a := mustAdd(t, s, "a")
 	heard := make(chan int)
 	go func() {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"waggle/internal/job"
 )
 
 // telemetryLimit bounds one message of a hive, in bytes.
@@ -14,6 +16,25 @@ var (
 	errHiveEnded = errors.New("the hive closed its stream")
 	errClosing   = errors.New("the queen is stopping")
 )
+
+// Subscribe listens to a hive from now on, as if the hive itself had called
+// from this machine.
+func (q *Queen) Subscribe(id, url string) error {
+	return q.welcome(id, url, "localhost")
+}
+
+// welcome checks a hive's name and address and listens to it. caller is the
+// host that told of it.
+func (q *Queen) welcome(id, url, caller string) error {
+	if !proper(id) {
+		return job.Errorf(job.InvalidInput, "Invalid input: hive_id must be 1 to %d bytes of plain text", nameLimit)
+	}
+	address, err := hiveAddress(url, caller)
+	if err != nil {
+		return job.Errorf(job.InvalidInput, "Invalid input: %w", err)
+	}
+	return q.subscribe(id, address)
+}
 
 // subscribe listens to a hive from now on. One that is being listened to is
 // left alone, one that was lost is tried again at once; another subscription
@@ -87,7 +108,7 @@ func (q *Queen) listen(ctx context.Context, h *hive) error {
 
 // hear takes one message of a hive. What cannot be read changes nothing.
 func (q *Queen) hear(h *hive, e entry) {
-	t, ok, err := parseTelemetry(e.data, q.Limits.HiveWorkers)
+	t, ok, err := parseTelemetry(e.data, q.limits.hiveWorkers)
 	if err != nil || t.dropped > 0 {
 		q.Log.Debug("telemetry", "hive", h.ID, "dropped", t.dropped, "error", err)
 	}
