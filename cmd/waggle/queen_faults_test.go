@@ -69,6 +69,11 @@ func TestQueenBrokenHives(t *testing.T) {
 			}
 		})
 	}
+	good.mu.Lock()
+	defer good.mu.Unlock()
+	if good.most != 1 {
+		t.Errorf("%d subscriptions to the sound hive: the queen let another send her there", good.most)
+	}
 }
 
 // A hive may claim ten thousand workers; the queen keeps as many as she wants, and believes no entry that is not whole.

@@ -23,14 +23,14 @@ func TestGuard(t *testing.T) {
 		{"from its own page", "GET", "http://localhost/v1/info", "Origin: http://localhost", nil, 200},
 		{"from a site that may", "GET", "http://localhost/v1/info", "Origin: http://good.example", func(c *Config) { c.Origins = []string{"http://good.example"} }, 200},
 		{"asked before", "OPTIONS", "http://localhost/v1/jobs", "Origin: http://good.example\nAccess-Control-Request-Method: POST", func(c *Config) { c.Origins = []string{"*"} }, 200},
-		{"without the token", "GET", "http://localhost/v1/info", "", func(c *Config) { c.Tokens = []string{"other", token} }, 401},
-		{"the page without it", "GET", "http://localhost/", "", func(c *Config) { c.Tokens = []string{"other", token} }, 401},
-		{"health without it", "GET", "http://localhost/health", "", func(c *Config) { c.Tokens = []string{"other", token} }, 200},
-		{"with another", "GET", "http://localhost/v1/info", "Authorization: Bearer wax", func(c *Config) { c.Tokens = []string{"other", token} }, 401},
-		{"with the token", "GET", "http://localhost/v1/info", "Authorization: bearer honey", func(c *Config) { c.Tokens = []string{"other", token} }, 200},
-		{"with the cookie", "GET", "http://localhost/", "Cookie: waggle_token=" + armour(token), func(c *Config) { c.Tokens = []string{"other", token} }, 200},
-		{"the address it printed", "GET", "http://localhost/?token=honey", "", func(c *Config) { c.Tokens = []string{"other", token} }, 303},
-		{"another address", "GET", "http://localhost/?token=wax", "", func(c *Config) { c.Tokens = []string{"other", token} }, 401},
+		{"without the token", "GET", "http://localhost/v1/info", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 401},
+		{"the page without it", "GET", "http://localhost/", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 401},
+		{"health without it", "GET", "http://localhost/health", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 200},
+		{"with another", "GET", "http://localhost/v1/info", "Authorization: Bearer wax", func(c *Config) { c.Tokens = []string{token, "other"} }, 401},
+		{"with the token", "GET", "http://localhost/v1/info", "Authorization: bearer honey", func(c *Config) { c.Tokens = []string{token, "other"} }, 200},
+		{"with the cookie", "GET", "http://localhost/", "Cookie: waggle_token=" + armour(token), func(c *Config) { c.Tokens = []string{token, "other"} }, 200},
+		{"the address it printed", "GET", "http://localhost/?token=honey", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 303},
+		{"another address", "GET", "http://localhost/?token=wax", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 401},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var c Config

@@ -227,6 +227,19 @@ func TestCrowd(t *testing.T) {
 	waitFor(t, "the worker has nothing of ours", func() bool { return h.Snapshot().Workers[0].Jobs == 0 })
 }
 
+// Jobs that run when the queen closes have not failed: they go on at their workers.
+func TestCloseFailsNothing(t *testing.T) {
+	h := open(t, Config{})
+	h.worker(silent)
+	id := job.ID(h.post())
+	h.start(h.shelf.find(id))
+	waitFor(t, "a step is done", func() bool { j, _ := h.shelf.get(id); return j.Step == 1 })
+	h.Close()
+	if j, _ := h.shelf.get(id); j.State != job.Running {
+		t.Errorf("the job is %s: %s", j.State, j.Message)
+	}
+}
+
 // A queen that closes takes on nothing more, and waits for what she had.
 func TestCloseDuringWork(t *testing.T) {
 	q := New(Config{})

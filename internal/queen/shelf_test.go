@@ -113,6 +113,17 @@ func TestShelfSlimsPreviews(t *testing.T) {
 	}
 }
 
+// The newest preview keeps its picture, however large it is.
+func TestShelfKeepsTheNewestPreview(t *testing.T) {
+	s := smallShelf(limits{previews: 10})
+	a := mustAdd(t, s, "a")
+	s.say(a, entry{name: "preview", data: []byte(`{"type":"preview","image":"xxxxxxxx"}`)})
+	s.say(a, entry{name: "preview", data: []byte(`{"type":"preview","image":"yyyyyyyy"}`)})
+	if list, _, _ := s.read(a, 0); list[0].name != "progress" || list[1].name != "preview" {
+		t.Errorf("kept as %s and %s", list[0].name, list[1].name)
+	}
+}
+
 // A reader that waits hears of everything.
 func TestShelfWakes(t *testing.T) {
 	s := smallShelf(limits{})
