@@ -32,7 +32,7 @@ func (p Plan) Total() int64 {
 	return weights + min(together, max(activationLimit, largest))
 }
 
-// Flops counts the floating-point operations of a picture of so many steps: products and attention only.
+// Flops counts the floating-point operations of a picture of so many steps, in a plan for one: products and attention only.
 func (p Plan) Flops(steps int) int64 {
 	total := int64(0)
 	for _, part := range p.Parts {
