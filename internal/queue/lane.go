@@ -100,10 +100,11 @@ func (q *JetStream) consumer(ctx context.Context, of lane) (jetstream.Consumer, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.options.times.answer)
 	defer cancel()
-	made, err := q.jobs.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-		Durable: of.consumer(), FilterSubject: of.subject(), InactiveThreshold: laneIdle,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.options.times.ack, MaxDeliver: -1, MaxAckPending: -1,
-	})
+	made, err := q.makeConsumer(ctx, of, of.consumer())
+	if damaged(err) { // the line may have a spare one since an earlier start
+		q.options.Log.Warn("the server cannot read its file of a line's consumer; another takes its place", "consumer", of.consumer(), "error", err)
+		made, err = q.makeConsumer(ctx, of, of.consumer()+spareName)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("consumer of a lane: %w", err)
 	}
@@ -111,6 +112,32 @@ func (q *JetStream) consumer(ctx context.Context, of lane) (jetstream.Consumer, 
 	q.consumers[of] = &laneConsumer{made, time.Now()}
 	q.mu.Unlock()
 	return made, nil
+}
+
+func (q *JetStream) makeConsumer(ctx context.Context, of lane, name string) (jetstream.Consumer, error) {
+	return q.jobs.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: name, FilterSubject: of.subject(), InactiveThreshold: laneIdle,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.options.times.ack, MaxDeliver: -1, MaxAckPending: -1,
+	})
+}
+
+// spareName follows the name of a consumer in place of a damaged one.
+const spareName = "-spare"
+
+// damaged reports whether the server has a consumer's file and cannot read it,
+// as after a power cut: then it neither gives the consumer nor makes one of its
+// name, and it cannot be removed. Once a line has a spare consumer the server
+// says instead that it has one.
+func damaged(err error) bool {
+	var refused *jetstream.APIError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch refused.ErrorCode { // by the names of nats-server
+	case 10012, 10104, 10100: // JSConsumerCreateErrF, JSConsumerStoreFailedErrF, JSConsumerWQConsumerNotUniqueErr
+		return true
+	}
+	return false
 }
 
 // closeLane removes the consumer of a job that was moved, when the job is

@@ -146,6 +146,9 @@ func (q *JetStream) unannounce(ctx context.Context, s stored) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
+	if m, err := q.jobs.GetMsg(ctx, s.Sequence); err == nil && m.Header.Get(idHeader) != string(s.ID) {
+		return // a stream that lost its end has given the number to another job
+	}
 	if err := q.jobs.DeleteMsg(ctx, s.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		q.options.Log.Debug("delete the message of a job", "job", s.ID, "error", err)
 	}

@@ -103,7 +103,10 @@ func (q *JetStream) reconcile(ctx context.Context, now time.Time) error {
 // restoreAll puts jobs in line again whose messages are gone, where they stood.
 func (q *JetStream) restoreAll(ctx context.Context, items []item, now time.Time) error {
 	for _, it := range items {
-		_, err := q.jobs.GetMsg(ctx, it.Sequence)
+		m, err := q.jobs.GetMsg(ctx, it.Sequence)
+		if err == nil && m.Header.Get(idHeader) != string(it.ID) {
+			err = jetstream.ErrMsgNotFound // a stream that lost its end has given the number again
+		}
 		switch {
 		case err == nil || q.leaseOf(it.ID) != nil || isYoung(it.Created, now, settleTime) && time.Since(it.heard) < settleTime:
 			continue
