@@ -13,9 +13,9 @@ import (
 	"waggle/internal/natstest"
 )
 
-// TestOneServerAway: a cluster can be joined while one of its servers is down,
+// TestClusterOneServerAway: a cluster can be joined while one of its servers is down,
 // the first time and later; what is on three servers stays there.
-func TestOneServerAway(t *testing.T) {
+func TestClusterOneServerAway(t *testing.T) {
 	if os.Getenv("CLUSTER") == "" {
 		t.Skip("CLUSTER=1 runs this with processes of NATS")
 	}

@@ -71,8 +71,8 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// TestLink: a cut network swallows and then delivers; a reset one breaks connections.
-func TestLink(t *testing.T) {
+// TestClusterLink: a cut network swallows and then delivers; a reset one breaks connections.
+func TestClusterLink(t *testing.T) {
 	if os.Getenv("CLUSTER") != "1" {
 		t.Skip("CLUSTER=1 runs this with processes of NATS")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -90,11 +91,16 @@ func (f *follower) newest(ctx context.Context) (uint64, error) {
 // run follows until stop is closed. The watch is open before.
 func (f *follower) run(stop <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
+	var stopping sync.WaitGroup
+	defer stopping.Wait()
 	defer cancel()
-	go func() {
-		<-stop
-		cancel()
-	}()
+	stopping.Go(func() {
+		select {
+		case <-stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
 	defer func() { f.close() }()
