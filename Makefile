@@ -1,6 +1,6 @@
 # make run     a picture, then the web page        make test    what must pass before a change lands
 # make         bin/waggle                          make check   the same, on a machine known to be ready
-.PHONY: all wasm run test check chaos bench bench-peers generate train doctor
+.PHONY: all wasm run test check chaos soak bench bench-peers generate train doctor
 
 all: wasm
 	go build -trimpath -ldflags='-s -w' -o bin/waggle ./cmd/waggle
@@ -27,6 +27,11 @@ check: wasm
 chaos: wasm
 	@scripts/driver
 	@scripts/chaos
+
+# An hour under a steady mix of clients: nothing may grow. SOAK=10m make soak for ten minutes.
+soak: wasm
+	@scripts/driver
+	@scripts/soak
 
 # A whole picture, then every kernel of a family at shapes of Stable Diffusion 1.5. KERNELS=tiled on a GPU.
 KERNELS ?= subgroup

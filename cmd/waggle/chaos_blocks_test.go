@@ -30,7 +30,7 @@ func TestChaosBlocks(t *testing.T) {
 	}
 	wounds := c.wounds(whole)
 	c.rng.Shuffle(len(wounds), func(i, j int) { wounds[i], wounds[j] = wounds[j], wounds[i] })
-	for _, w := range wounds[:c.either(len(wounds), 2)] {
+	for _, w := range wounds[:c.either(len(wounds), 1)] {
 		if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
 			c.Fatal(err)
 		}

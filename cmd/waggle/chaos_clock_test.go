@@ -3,9 +3,7 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -15,24 +13,15 @@ import (
 )
 
 // TestChaosClock lets the wall clock of the server's process jump while jobs run and wait: a day and an hour forward, as
-// much back, and an hour back. The monotonic clock goes on as it does when somebody sets a machine's clock. Jobs that have
-// not ended are as they were; those that ended more than --keep ago by the new clock may be dropped, and none else.
+// much back, and an hour back. The monotonic clock goes on, as it does when somebody sets a machine's clock. After each jump
+// the server is killed, as what was written before it is then told from the wall clock alone. Nothing is lost: what looks old
+// all at once is kept for a while.
 func TestChaosClock(t *testing.T) {
 	c := newChaos(t)
 	if !c.full {
 		c.Skip("building the program with another clock takes minutes: make chaos")
 	}
-	built := c.buildWithClock()
-	for _, jump := range []time.Duration{25 * time.Hour, -25 * time.Hour, -time.Hour} {
-		t.Run(jump.String(), func(t *testing.T) { c.with(t).clockJump(built, jump) })
-	}
-}
-
-// with is the scenario reporting to a part of its test.
-func (c *chaos) with(t *testing.T) *chaos { return &chaos{t, c.full, c.rng} }
-
-func (c *chaos) clockJump(built string, jump time.Duration) {
-	dir, clock := c.TempDir(), filepath.Join(c.TempDir(), "clock")
+	dir, clock, built := c.TempDir(), filepath.Join(c.TempDir(), "clock"), c.buildWithClock()
 	start := func() *server {
 		command := commandFor(c, 10*time.Minute, "serve", "--port", "0", "--data", dir, "--checkpoint-every", "100ms")
 		command.Path = built
@@ -40,37 +29,34 @@ func (c *chaos) clockJump(built string, jump time.Duration) {
 		return startCommand(c, command)
 	}
 	s := start()
-	jobs := c.mixedJobs("clock", 12)
-	before, during, after := jobs[:2], jobs[2:10], jobs[10:]
-	for i := range before {
-		c.submit(func() *server { return s }, &before[i])
+	jobs := c.mixedJobs("clock", 26)
+	for i := range jobs[:2] {
+		c.submit(func() *server { return s }, &jobs[i])
 	}
-	c.settle(s, time.Minute, before...)
-	for i := range during {
-		during[i].recipe["steps"] = 30
-		c.submit(func() *server { return s }, &during[i])
+	c.settle(s, time.Minute, jobs[:2]...)
+	for n, at := range []time.Duration{25 * time.Hour, 0, -time.Hour} {
+		mine := jobs[2+8*n:][:8]
+		for i := range mine[:6] {
+			c.submit(func() *server { return s }, &mine[i])
+		}
+		time.Sleep(c.between(500*time.Millisecond, 1500*time.Millisecond))
+		c.fault("the clock is set to %v from now: %d jobs were running, %d waiting", at, len(s.list("running")), len(s.list("queued")))
+		c.setClock(s, clock, at)
+		for i := range mine[6:] {
+			c.submit(func() *server { return s }, &mine[6+i])
+		}
+		c.fault("kill -9 after it")
+		s.kill()
+		s = start()
+		if n != 1 {
+			time.Sleep(sweepTime)
+		}
+		c.settle(s, 3*time.Minute, jobs[:2+8*(n+1)]...)
 	}
-	time.Sleep(c.between(500*time.Millisecond, 1500*time.Millisecond))
-	c.fault("the clock jumps by %v: %d jobs were running, %d waiting", jump, len(s.list("running")), len(s.list("queued")))
-	c.setClock(s, clock, jump)
-	for i := range after {
-		c.submit(func() *server { return s }, &after[i])
-	}
-	c.fault("kill -9 after it")
-	s.kill()
-	s = start()
-	c.settle(s, 3*time.Minute, append(during, after...)...)
-	c.keeps(s, before, jump)
-	c.keeps(s, append(during, after...), 0)
 }
 
-// keeps waits until the server has swept at least once, and checks that jobs which are not old are still there.
-func (c *chaos) keeps(s *server, jobs []chaosJob, age time.Duration) {
-	time.Sleep(65 * time.Second)
-	if age <= 24*time.Hour {
-		c.judge(s, jobs...)
-	}
-}
+// sweepTime is how soon the server looks for what is old.
+const sweepTime = 65 * time.Second
 
 // setClock moves the server's wall clock and waits until it shows.
 func (c *chaos) setClock(s *server, file string, offset time.Duration) {
@@ -118,7 +104,6 @@ func init() {
 // three places.
 func (c *chaos) buildWithClock() string {
 	c.Helper()
-	dir := c.TempDir()
 	original := filepath.Join(runtime.GOROOT(), "src", "time", "time.go")
 	source := string(readFile(c.T, original))
 	for _, change := range [][2]string{
@@ -131,27 +116,5 @@ func (c *chaos) buildWithClock() string {
 		}
 		source = strings.Replace(source, change[0], change[1], 1)
 	}
-	here, err := os.Getwd()
-	if err != nil {
-		c.Fatal(err)
-	}
-	write := func(name, text string) string {
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			c.Fatal(err)
-		}
-		return file
-	}
-	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {
-		original:                             write("time.go", source),
-		filepath.Join(here, "clock_jump.go"): write("clock_jump.go", jumping),
-	}})
-	if err != nil {
-		c.Fatal(err)
-	}
-	out := filepath.Join(dir, "waggle")
-	if text, err := exec.CommandContext(c.Context(), "go", "build", "-overlay", write("overlay.json", string(replaced)), "-o", out, ".").CombinedOutput(); err != nil {
-		c.Fatalf("build the program with another clock: %v\n%s", err, text)
-	}
-	return out
+	return buildWith(c.T, map[string]string{original: source, "clock_jump.go": jumping})
 }

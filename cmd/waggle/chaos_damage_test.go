@@ -19,10 +19,10 @@ func TestChaosDamage(t *testing.T) {
 	c := newChaos(t)
 	dir := c.TempDir()
 	s := c.serveOn(dir, "--checkpoint-every", "1ms")
-	jobs := c.mixedJobs("damage", 6)
+	jobs := c.mixedJobs("damage", 5)
 	for i := range jobs {
 		jobs[i].recipe["priority"] = "normal"
-		jobs[i].recipe["steps"] = 40
+		jobs[i].recipe["steps"] = 30
 		c.submit(func() *server { return s }, &jobs[i])
 	}
 	s.replay(jobs[0].stream(), 0, func(e placedEvent) bool { return e.Step == 20 })

@@ -14,8 +14,8 @@ import (
 // starts. Each job is watched all the while by a client that connects again.
 func TestChaosKill(t *testing.T) {
 	c := newChaos(t)
-	kills := c.either(50, 8)
-	l := &lives{chaos: c, dir: c.TempDir(), jobs: c.killJobs(c.either(50, 8)), submitting: make(chan bool, 1)}
+	kills := c.either(50, 6)
+	l := &lives{chaos: c, dir: c.TempDir(), jobs: c.killJobs(c.either(50, 6)), submitting: make(chan bool, 1)}
 	l.start()
 	var clients, watchers sync.WaitGroup
 	watching := &watch{chaos: c, where: l.server, stop: make(chan bool), heard: make([][]placedEvent, len(l.jobs))}

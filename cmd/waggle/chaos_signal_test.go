@@ -63,7 +63,7 @@ func TestChaosTwoServers(t *testing.T) {
 func TestChaosFreeze(t *testing.T) {
 	c := newChaos(t)
 	s := c.serveOn(c.TempDir())
-	jobs := c.mixedJobs("freeze", 6)
+	jobs := c.mixedJobs("freeze", c.either(6, 3))
 	watching := &watch{chaos: c, where: func() *server { return s }, stop: make(chan bool), heard: make([][]placedEvent, len(jobs))}
 	var watchers sync.WaitGroup
 	for i := range jobs {

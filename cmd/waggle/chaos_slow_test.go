@@ -101,10 +101,10 @@ func (e slowEnd) asWanted(k slowKind, whole bool) bool {
 	switch {
 	case k.late && !whole: // it was not waited for
 		return e.status == 0
-	case k.late && (e.after < bodyTime-time.Second || e.after > bodyTime+15*time.Second):
+	case k.late && e.status != http.StatusServiceUnavailable && (e.after < bodyTime-time.Second || e.after > bodyTime+15*time.Second):
 		return false
 	}
-	return e.status == k.status
+	return e.status == k.status || e.status == http.StatusServiceUnavailable && k.first >= slowLength-1 // too many at once
 }
 
 // slow is such a client, until it is answered or told to stop.

@@ -303,12 +303,16 @@ func TestForgetExpireClose(t *testing.T) {
 		if got := rest(t, read(t, l, "gone", 0), 0); got != nil {
 			t.Errorf("a forgotten job has events %q", got)
 		}
-		expire(t, l, 90*time.Minute)
-		if got := rest(t, read(t, l, "old", 0), 0); got != nil {
-			t.Errorf("an expired job has events %q", got)
+		expire(t, l, 6*time.Hour)
+		if got := rest(t, read(t, l, "old", 0), 3); len(got) != 3 {
+			t.Errorf("a job that was not forgotten lost its events: %q", got)
 		}
 		if got := rest(t, read(t, l, "waits", 0), 2); len(got) != 2 {
 			t.Errorf("a job that has not ended lost its events: %q", got)
+		}
+		expire(t, l, 8*time.Hour)
+		if got := rest(t, read(t, l, "old", 0), 0); got != nil {
+			t.Errorf("an expired job has events %q", got)
 		}
 		waiting := read(t, l, "new", 0)
 		ended := make(chan error)

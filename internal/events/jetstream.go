@@ -43,7 +43,7 @@ var (
 
 // Options bound what a JetStream keeps. Zero values mean the defaults.
 type Options struct {
-	Expiry   time.Duration // how long the events of an ended job are kept; default 24 h
+	Expiry   time.Duration // how long an ended job is kept; its events are forgotten with it; default 24 h
 	Replicas int           // on how many servers of a cluster; default 1
 	// Alone says that no other process is connected, as to a server inside
 	// this one: previews need not be told.
@@ -418,7 +418,7 @@ func (l *JetStream) old(now time.Time) (list []job.ID) {
 	for id, t := range l.jobs {
 		idle := now.Sub(t.touched)
 		switch {
-		case idle > abandoned*l.options.Expiry, t.ended() && idle > l.options.Expiry:
+		case idle > abandoned*l.options.Expiry:
 			list = append(list, id)
 		case t.ended() && idle >= previewFor:
 			t.previews, t.recent = nil, nil

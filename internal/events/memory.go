@@ -15,8 +15,8 @@ const (
 	previewsKept = 8
 	// settle is how long an ended job keeps more than its newest preview.
 	settle = 30 * time.Second
-	// abandoned is how many times longer a stream without an end is kept: its
-	// job may only be waiting long.
+	// abandoned is how many times longer than a job its events are kept where
+	// nobody forgets them: it may be waiting long, or a clock may have been set.
 	abandoned = 7
 )
 
@@ -42,8 +42,8 @@ type stream struct {
 
 var _ Log = (*Memory)(nil)
 
-// NewMemory returns an empty log that drops an ended stream after the time of
-// expiry (0: 24 h). Close it.
+// NewMemory returns an empty log that drops streams which nobody forgets, long
+// after expiry (0: 24 h). Close it.
 func NewMemory(expiry time.Duration) *Memory {
 	if expiry == 0 {
 		expiry = 24 * time.Hour
@@ -189,7 +189,7 @@ func (l *Memory) expire(now time.Time) {
 		if s.ended() && idle >= settle {
 			s.trim(1)
 		}
-		if s.ended() && idle > l.expiry || idle > abandoned*l.expiry {
+		if idle > abandoned*l.expiry {
 			delete(l.jobs, id)
 		}
 	}

@@ -24,6 +24,10 @@ const (
 	// clearTo is what is left of the limit when the oldest pictures go, so
 	// that they do not go one by one.
 	clearTo = 0.9
+	// abandoned is how many times longer than a job its pictures are kept where
+	// nobody removes them: the job of a batch may be paused, or a clock may have
+	// been set.
+	abandoned = 7
 )
 
 // How long pictures and checkpoints are tried to be written and read while the
@@ -35,7 +39,7 @@ var (
 
 // Options bound what is kept. Zero values mean the defaults.
 type Options struct {
-	Expiry   time.Duration // how long a picture is kept; default 24 h
+	Expiry   time.Duration // how long an ended job is kept, and with it its pictures; default 24 h
 	Bytes    int64         // what all may take on disk; default 8 GiB
 	Replicas int           // on how many servers of a cluster; default 1
 	Log      *slog.Logger  // default: none
@@ -64,7 +68,7 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Objects, err
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	bucket, err := js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-		Bucket: bucketName, TTL: o.Expiry, Replicas: max(o.Replicas, 1),
+		Bucket: bucketName, TTL: abandoned * o.Expiry, Replicas: max(o.Replicas, 1),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open picture store: %w", err)
