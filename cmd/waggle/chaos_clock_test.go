@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -78,6 +79,7 @@ const jumping = `package main
 
 import (
 	"os"
+	"os/exec"
 	"strconv"
 	"time"
 )
@@ -104,7 +106,11 @@ func init() {
 // three places.
 func (c *chaos) buildWithClock() string {
 	c.Helper()
-	original := filepath.Join(runtime.GOROOT(), "src", "time", "time.go")
+	root, err := exec.CommandContext(c.Context(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		c.Fatal(err)
+	}
+	original := filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
 	source := string(readFile(c.T, original))
 	for _, change := range [][2]string{
 		{"import (\n", "import (\n\t\"sync/atomic\"\n"},
