@@ -30,6 +30,9 @@ func TestSoak(t *testing.T) {
 	s := startCommand(t, command)
 	s.ready()
 	m := &meter{server: s, stats: stats, data: argument(command.Args, "--data")}
+	_, stream := s.post(star(fields{"steps": 2}))
+	s.finished(stream)
+	time.Sleep(2 * time.Second) // the server tells of itself twice a second
 	idle := m.measure()
 	ctx, stop := context.WithTimeout(t.Context(), length)
 	defer stop()
@@ -172,7 +175,7 @@ func judgeGrowth(t testing.TB, list []sample) {
 	}
 	half := len(list) / 2
 	for _, b := range bounds {
-		before, after := median(list[:half], b.of), median(list[half:], b.of)
+		before, after := middle(list[:half], b.of), middle(list[half:], b.of)
 		limit := before + before*b.percent/100 + b.more
 		fmt.Printf("%s: %d in the first half, %d in the second, at most %d\n", b.name, before, after, limit)
 		if after > limit {
@@ -181,7 +184,7 @@ func judgeGrowth(t testing.TB, list []sample) {
 	}
 }
 
-func median(list []sample, of func(sample) int) int {
+func middle(list []sample, of func(sample) int) int {
 	var values []int
 	for _, x := range list {
 		values = append(values, of(x))

@@ -150,7 +150,9 @@ func (q *JetStream) reline(ctx context.Context, it item, s stored) (stored, erro
 		}
 		return s, err
 	}
-	q.unannounce(ctx, it.stored)
+	if it.Sequence != s.Sequence { // a stream that lost its end gives numbers again
+		q.unannounce(ctx, it.stored)
+	}
 	return s, nil
 }
 
