@@ -231,33 +231,6 @@ func TestMendEqualNumbers(t *testing.T) {
 	}
 }
 
-// TestPlaceGivenOutAgain: a server that lost the end of its stream gives the
-// places there to other jobs' messages. The jobs that had them are put in line
-// again, and nobody takes another's message for their own.
-func TestPlaceGivenOutAgain(t *testing.T) {
-	t.Parallel()
-	q := open(t, connect(t, t.TempDir()), Options{})
-	submit(t, q, request("first"))
-	submit(t, q, request("second"))
-	first, _ := q.index.get("first")
-	second, _ := q.index.get("second")
-	q.unannounce(t.Context(), first.stored)
-	s := first.stored
-	s.Sequence = second.Sequence
-	_, err := q.write(t.Context(), s, first.revision)
-	must(t, err)
-	q.unannounce(t.Context(), s)
-	if n := messages(t, q); n != 1 {
-		t.Fatalf("%d messages, want that of the other job", n)
-	}
-	mended(t, q)
-	got := drain(t, q, Consumer{})
-	slices.Sort(got)
-	if want := []string{"first", "second"}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
 // TestClockSetBack: what was written at a time that has not come yet is mended
 // all the same.
 func TestClockSetBack(t *testing.T) {
