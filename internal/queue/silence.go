@@ -46,7 +46,8 @@ func (q *JetStream) revive(ctx context.Context, it *item) {
 }
 
 // reviveLost does so for jobs that run, as their records say, on nodes that
-// were not heard of all the time that their lanes gave nothing.
+// were not heard of all the time that their lanes gave nothing, or on this one
+// in an earlier life.
 func (q *JetStream) reviveLost(ctx context.Context, c Consumer) {
 	now := time.Now()
 	if !q.nodes.hearsItself(now) {
@@ -54,7 +55,7 @@ func (q *JetStream) reviveLost(ctx context.Context, c Consumer) {
 	}
 	alive := q.nodes.living(now)
 	for _, it := range q.index.runs() {
-		lives := slices.ContainsFunc(alive, func(n job.Node) bool { return n.ID == it.Node })
+		lives := slices.ContainsFunc(alive, func(n job.Node) bool { return n.ID == it.Node && n.ID != c.Node })
 		if lives || q.leaseOf(it.ID) != nil {
 			q.spoke(it.ID)
 		} else if c.takes(it.Record) && q.fellSilent(it, now) {
