@@ -18,8 +18,8 @@ import (
 	"waggle/internal/picture"
 )
 
-// concurrentJobs are submitted at the same time, and then again one after the other.
-const concurrentJobs = 8
+// benchJobs are made in each turn, in each of the ways.
+const benchJobs = 8
 
 // spent is what something took, each of several times.
 type spent struct {
@@ -32,15 +32,15 @@ type serviceResult struct {
 	Model    string  `json:"model"`
 	Steps    int     `json:"steps"`
 	Adapter  string  `json:"adapter"`
-	Bare     spent   `json:"bare"`           // a picture and its PNG
-	Service  spent   `json:"service"`        // a job: submitted, followed with previews, its picture fetched
-	Overhead float64 `json:"overhead"`       // of the service: the median of its CPU seconds by the bare ones' of the same turn, less 1
+	Pictures int     `json:"pictures"`       // in a turn
+	Bare     spent   `json:"bare"`           // pictures and their PNGs, one by one
+	OneByOne spent   `json:"one_by_one"`     // jobs: submitted, asked for from time to time, their pictures fetched
+	Watched  spent   `json:"watched"`        // the same, followed with the previews that the server draws
+	Together spent   `json:"together"`       // the same as OneByOne, all submitted at once
+	Overhead float64 `json:"overhead"`       // of the service: the median of CPU seconds one by one by the bare ones of the same turn, less 1
+	Watching float64 `json:"watching"`       // the same for watched jobs
+	Speedup  float64 `json:"speedup"`        // the median of wall times one by one by those together
 	Idle     float64 `json:"idle_cpu_per_s"` // of a service without work
-
-	Jobs       int     `json:"jobs"`
-	OneByOne   spent   `json:"one_by_one"`
-	Together   spent   `json:"together"`
-	Throughput float64 `json:"throughput"` // median of wall times one by one by those together
 }
 
 // service is a whole server in this process, and a client of it.
@@ -81,17 +81,39 @@ func startService(ctx context.Context, f modelFlags, dir string) (*service, erro
 	}}, nil
 }
 
-// picture has a picture made, followed and fetched.
-func (s *service) picture(ctx context.Context, r job.Request) error {
+// picture has a picture made and fetches it; wait waits for the job's end.
+func (s *service) picture(ctx context.Context, r job.Request, wait func(context.Context, job.ID) error) error {
 	r.ID = job.NewID()
 	if _, err := s.client.Submit(ctx, r); err != nil {
 		return err
 	}
-	if err := follow(ctx, s.client, r.ID, func(job.Event) {}); err != nil {
+	if err := wait(ctx, r.ID); err != nil {
 		return err
 	}
 	_, err := s.client.Image(ctx, r.ID, 0)
 	return err
+}
+
+// watch follows a job with its previews.
+func (s *service) watch(ctx context.Context, id job.ID) error {
+	return follow(ctx, s.client, id, func(job.Event) {})
+}
+
+// askEvery is how often a program asks for a job that it does not watch.
+const askEvery = 50 * time.Millisecond
+
+// ask asks for a job until it has ended.
+func (s *service) ask(ctx context.Context, id job.ID) error {
+	for {
+		r, err := s.client.Job(ctx, id)
+		if err != nil || r.State == job.Complete {
+			return err
+		}
+		if r.State.Final() {
+			return fmt.Errorf("%s is %s: %s", id, r.State, r.Message)
+		}
+		time.Sleep(askEvery)
+	}
 }
 
 // service measures the service around the pipeline.
@@ -111,7 +133,7 @@ func (c *benchCommand) service(ctx context.Context, l *loaded) (err error) {
 	if err != nil {
 		return err
 	}
-	got.Model, got.Adapter, got.Steps, got.Jobs = c.Model, l.device.Adapter().Name, t.steps, concurrentJobs
+	got.Model, got.Adapter, got.Steps, got.Pictures = c.Model, l.device.Adapter().Name, t.steps, benchJobs
 	return got.print(c.JSON)
 }
 
@@ -125,15 +147,15 @@ type trial struct {
 
 // turns lets all ways of making pictures take turns, so that other load falls on all.
 func (t *trial) turns(ctx context.Context, count int) (got serviceResult, err error) {
-	bare := func() error { return t.loaded.make(ctx, t.request()) }
-	served := func() error { return t.picture(ctx, t.request()) }
-	oneByOne := func() error { return repeat(concurrentJobs, served) }
+	bare := func() error { return repeat(benchJobs, func() error { return t.loaded.make(ctx, t.request()) }) }
+	oneByOne := func() error { return repeat(benchJobs, func() error { return t.picture(ctx, t.request(), t.ask) }) }
+	watched := func() error { return repeat(benchJobs, func() error { return t.picture(ctx, t.request(), t.watch) }) }
 	together := func() error { return t.together(ctx) }
-	if err := errors.Join(bare(), served(), together()); err != nil { // to warm up
+	if err := errors.Join(t.loaded.make(ctx, t.request()), together()); err != nil { // to warm up
 		return got, err
 	}
 	for range count {
-		err := errors.Join(got.Bare.measure(bare), got.Service.measure(served), got.OneByOne.measure(oneByOne), got.Together.measure(together))
+		err := errors.Join(got.Bare.measure(bare), got.OneByOne.measure(oneByOne), got.Watched.measure(watched), got.Together.measure(together))
 		if err != nil {
 			return got, err
 		}
@@ -141,8 +163,8 @@ func (t *trial) turns(ctx context.Context, count int) (got serviceResult, err er
 	var idle spent
 	err = idle.measure(func() error { time.Sleep(2 * time.Second); return nil })
 	got.Idle = idle.CPU[0] / idle.Wall[0]
-	got.Overhead = medianRatio(got.Service.CPU, got.Bare.CPU) - 1
-	got.Throughput = medianRatio(got.OneByOne.Wall, got.Together.Wall)
+	got.Overhead, got.Watching = medianRatio(got.OneByOne.CPU, got.Bare.CPU)-1, medianRatio(got.Watched.CPU, got.Bare.CPU)-1
+	got.Speedup = medianRatio(got.OneByOne.Wall, got.Together.Wall)
 	return got, err
 }
 
@@ -161,11 +183,11 @@ func (t *trial) request() job.Request {
 
 // together has jobs made that are submitted at the same time.
 func (t *trial) together(ctx context.Context) error {
-	errs := make([]error, concurrentJobs)
+	errs := make([]error, benchJobs)
 	var jobs sync.WaitGroup
 	for i := range errs {
 		r := t.request()
-		jobs.Go(func() { errs[i] = t.picture(ctx, r) })
+		jobs.Go(func() { errs[i] = t.picture(ctx, r, t.ask) })
 	}
 	jobs.Wait()
 	return errors.Join(errs...)
@@ -215,16 +237,16 @@ func (r serviceResult) print(asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(os.Stdout).Encode(r)
 	}
-	fmt.Printf("%s, %d steps on %s, medians of %d turns\n", r.Model, r.Steps, r.Adapter, len(r.Bare.CPU))
+	fmt.Printf("%s, %d steps on %s, %d pictures, medians of %d turns\n", r.Model, r.Steps, r.Adapter, r.Pictures, len(r.Bare.CPU))
 	for _, row := range []struct {
 		what string
 		spent
 	}{
-		{"a picture without the service", r.Bare}, {"a picture as a job", r.Service},
-		{fmt.Sprintf("%d jobs one by one", r.Jobs), r.OneByOne}, {fmt.Sprintf("%d jobs together", r.Jobs), r.Together},
+		{"without the service", r.Bare}, {"as jobs, one by one", r.OneByOne}, {"… watched with previews", r.Watched}, {"as jobs, together", r.Together},
 	} {
 		fmt.Printf("%-30s %7.3f CPU s %7.3f s\n", row.what, median(row.CPU), median(row.Wall))
 	}
-	fmt.Printf("service overhead %.1f %%, together %.2f times as fast, idle %.1f ms CPU a second\n", 100*r.Overhead, r.Throughput, 1e3*r.Idle)
+	fmt.Printf("service overhead %.1f %%, watched %.1f %%; together %.2f times as fast; idle %.1f ms CPU a second\n",
+		100*r.Overhead, 100*r.Watching, r.Speedup, 1e3*r.Idle)
 	return nil
 }

@@ -30,12 +30,12 @@ func TestBenchService(t *testing.T) {
 	if err := json.Unmarshal([]byte(o.out), &r); err != nil {
 		t.Fatal(err)
 	}
-	for name, s := range map[string]spent{"bare": r.Bare, "service": r.Service, "one by one": r.OneByOne, "together": r.Together} {
+	for name, s := range map[string]spent{"bare": r.Bare, "watched": r.Watched, "one by one": r.OneByOne, "together": r.Together} {
 		if len(s.Wall) != 1 || len(s.CPU) != 1 || s.Wall[0] <= 0 || s.CPU[0] <= 0 {
 			t.Errorf("%s: %+v", name, s)
 		}
 	}
-	if r.Steps != 2 || r.Throughput <= 0 || r.Overhead <= -1 {
+	if r.Steps != 2 || r.Speedup <= 0 || r.Overhead <= -1 {
 		t.Errorf("%+v", r)
 	}
 }

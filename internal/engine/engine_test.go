@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"waggle/internal/job"
 	"waggle/internal/picture"
+	"waggle/internal/queue"
 )
 
 func TestPicture(t *testing.T) {
@@ -53,6 +56,31 @@ func TestBatch(t *testing.T) {
 			}
 		}
 	})
+}
+
+// countingNodes is a queue that counts how often the node's record is written.
+type countingNodes struct {
+	*queue.Memory
+	writes *atomic.Int64
+}
+
+func (q countingNodes) PutNode(ctx context.Context, n job.Node) error {
+	q.writes.Add(1)
+	return q.Memory.PutNode(ctx, n)
+}
+
+// The node's record is written when it changes, and not at every step.
+func TestNodeIsWrittenSeldom(t *testing.T) {
+	var writes atomic.Int64
+	rigged(t, func(t *testing.T, r *rig) {
+		time.Sleep(2 * loadTime)
+		before := r.told()
+		written := writes.Load()
+		r.completes(r.submit("a", steps(100)), 7, 100)
+		if after := r.told(); after.Status != before.Status || writes.Load()-written > 4 {
+			t.Errorf("the record was written %d times for a job", writes.Load()-written)
+		}
+	}, func(r *rig, c *Config) { r.node.queue = countingNodes{r.queue, &writes} })
 }
 
 func TestCancelWhileRunning(t *testing.T) {

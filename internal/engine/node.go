@@ -89,7 +89,7 @@ func (n *Node) join(adapter string) *seat {
 func (s *seat) tell(status job.Status, reason string) {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
-	if s.status == job.Stopping && status != job.Stopped {
+	if s.status == job.Stopping && status != job.Stopped || s.status == status && s.reason == reason {
 		return
 	}
 	s.status, s.reason = status, reason
@@ -104,10 +104,13 @@ func (s *seat) name(adapter string) {
 	s.node.changed()
 }
 
-// holds says which models are loaded.
+// holds says which models are loaded. It is called at every step.
 func (s *seat) holds(names []string) {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
+	if slices.Equal(s.loaded, names) {
+		return
+	}
 	s.loaded = names
 	s.node.changed()
 }
