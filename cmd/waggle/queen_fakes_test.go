@@ -214,6 +214,13 @@ func (h *fakeHive) count(by int) {
 	h.most = max(h.most, h.open)
 }
 
+// together is the most subscriptions there were at a time.
+func (h *fakeHive) together() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.most
+}
+
 // say changes what the hive tells, in the bytes of the stream.
 func (h *fakeHive) say(text string) {
 	h.mu.Lock()

@@ -69,10 +69,8 @@ func TestQueenBrokenHives(t *testing.T) {
 			}
 		})
 	}
-	good.mu.Lock()
-	defer good.mu.Unlock()
-	if good.most != 1 {
-		t.Errorf("%d subscriptions to the sound hive: the queen let another send her there", good.most)
+	if most := good.together(); most != 1 {
+		t.Errorf("%d subscriptions to the sound hive: the queen let another send her there", most)
 	}
 }
 

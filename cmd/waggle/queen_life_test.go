@@ -108,8 +108,8 @@ func TestQueenNamedHives(t *testing.T) {
 	s := startQueen(t, "--hive", "hive-1="+h.URL)
 	s.knows(w)
 	h.ready(s) // changes nothing
-	if _, _, marker := parts(t, s.made(lighthouse(fields{"hive_id": "hive-1"}))); marker != "[DONE]" || h.most != 1 {
-		t.Errorf("a job: %s; %d subscriptions", marker, h.most)
+	if _, _, marker := parts(t, s.made(lighthouse(fields{"hive_id": "hive-1"}))); marker != "[DONE]" || h.together() != 1 {
+		t.Errorf("a job: %s; %d subscriptions", marker, h.together())
 	}
 	fail(t, command(t, "queen", "--port", "0", "--hive", "http://127.0.0.1:1"), exitFailed, "--hive", "NAME=URL")
 	fail(t, command(t, "queen", "--port", "0", "--hive", "a=nonsense"), exitFailed, "--hive a=nonsense", "hive_url")

@@ -87,8 +87,8 @@ func TestQueenCheck32Subscription(t *testing.T) {
 	}
 	h.drop()
 	subscribed(7 * time.Second)
-	if h.most != 1 || len(h.opened) != 0 {
-		t.Errorf("up to %d subscriptions at a time, %d more than one after another", h.most, len(h.opened))
+	if most := h.together(); most != 1 || len(h.opened) != 0 {
+		t.Errorf("up to %d subscriptions at a time, %d more than one after another", most, len(h.opened))
 	}
 }
 

@@ -19,8 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	natstest.Main()
-	// nats.go 1.55.0: an object that is put faster than a goroutine of the library comes to run leaves that one behind.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+	goleak.VerifyTestMain(m, natstest.Leaks()...)
 }
 
 // hosts are the queues every test of the interface runs on.

@@ -12,11 +12,11 @@ import (
 
 	"waggle/internal/bus"
 	"waggle/internal/job"
+	"waggle/internal/natstest"
 )
 
 func TestMain(m *testing.M) {
-	// nats.go 1.55.0: an object that is put faster than a goroutine of the library comes to run leaves that one behind.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+	goleak.VerifyTestMain(m, natstest.Leaks()...)
 }
 
 // connect starts a server in this process on a folder.
