@@ -196,9 +196,9 @@ func middle(list []sample, of func(sample) int) int {
 // settles waits until the server, with nobody there any more, has no more goroutines and files than before anybody came.
 func (m *meter) settles(idle sample) {
 	m.Helper()
-	const spare = 5 // what the queue keeps for a while: consumers of lanes
+	const spare = 10 // NATS and the queue keep some for later; consumers of lanes that nobody asks for ten minutes
 	x := m.measure()
-	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Second) {
+	for deadline := time.Now().Add(12 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Second) {
 		if x = m.measure(); x.goroutines <= idle.goroutines+spare && x.files <= idle.files+spare {
 			fmt.Printf("afterwards: %d goroutines and %d open files; before: %d and %d\n", x.goroutines, x.files, idle.goroutines, idle.files)
 			return

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 )
 
 // policy is for answers that are data; the page sends a wider one of its own.
@@ -17,6 +18,7 @@ const policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; for
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.survive(w, r)
+		s.limitBody(w, r)
 		secureHeaders(w.Header())
 		switch {
 		case !s.hostAllowed(r.Host):
@@ -32,6 +34,14 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// limitBody gives a body its time to come, whether a handler reads it or not:
+// what handlers leave of it net/http waits for, before it answers.
+func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.BodyTime)) // not every test writer has one
+	}
 }
 
 // survive turns a panic of a handler into a logged error. It lets through the

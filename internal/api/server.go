@@ -60,6 +60,7 @@ type Config struct {
 	Hosts []string
 
 	BodyLimitBytes int64         // default job.BodyLimitBytes
+	BodyTime       time.Duration // for a body to come; default 5 min
 	KeepAlive      time.Duration // silence before a comment line; default 15 s
 	Log            *slog.Logger  // default: none
 }
@@ -91,6 +92,9 @@ const (
 
 // New returns a server; serve its Handler, or let Serve do it.
 func New(c Config) *Server {
+	if c.BodyTime == 0 {
+		c.BodyTime = bodyTimeout
+	}
 	if c.BodyLimitBytes == 0 {
 		c.BodyLimitBytes = job.BodyLimitBytes
 	}

@@ -43,10 +43,10 @@ func (s *Server) readJSON(w http.ResponseWriter, r *http.Request) (body []byte, 
 		http.Error(w, "Expected request with `Content-Type: application/json`", http.StatusUnsupportedMediaType)
 		return nil, func() {}, false
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every test writer has one
 	body, release, err = s.bodies.read(http.MaxBytesReader(w, r.Body, s.BodyLimitBytes))
-	_ = control.SetReadDeadline(time.Time{})
+	if err == nil {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // what limitBody has set
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

@@ -56,7 +56,9 @@ func (q *Queen) readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([
 	m := &metered{Reader: http.MaxBytesReader(w, r.Body, limit), all: &q.reading}
 	body, err := io.ReadAll(m)
 	m.release()
-	_ = control.SetReadDeadline(time.Time{})
+	if err == nil { // else net/http would wait for the rest, for ever
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	if err == nil && !json.Valid(body) {
 		var v any
 		http.Error(w, fmt.Sprintf("Failed to parse the request body as JSON: %v", json.Unmarshal(body, &v)), http.StatusBadRequest)
