@@ -230,7 +230,7 @@ func medianRatio(a, b []float64) float64 {
 
 func median(list []float64) float64 {
 	sorted := slices.Sorted(slices.Values(list))
-	return sorted[len(sorted)/2]
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
 func (r serviceResult) print(asJSON bool) error {
