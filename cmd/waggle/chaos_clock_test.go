@@ -79,7 +79,6 @@ const jumping = `package main
 
 import (
 	"os"
-	"os/exec"
 	"strconv"
 	"time"
 )
