@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -31,10 +32,28 @@ type verbs struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the process at once
+		leaveInTime(os.Args[1:])
+	})
 	code := run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// leaveWithin is when a server that was told to stop leaves, whatever is not closed yet: orchestrators kill it after 2 s, and
+// a kill loses nothing.
+const leaveWithin = 1800 * time.Millisecond
+
+// leaveInTime ends the process soon if it is a server.
+func leaveInTime(args []string) {
+	if verb := withVerb(args)[0]; verb != "serve" && verb != "queen" {
+		return
+	}
+	time.AfterFunc(leaveWithin, func() {
+		complain(errors.New("stopped before everything was closed; jobs go on at the next start"), exitOK)
+		os.Exit(exitOK)
+	})
 }
 
 // Exit codes.

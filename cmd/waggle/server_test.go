@@ -105,10 +105,11 @@ func (s *server) up(first string) {
 const stopLimit = 10 * time.Second
 
 // stop ends the server as orchestrators do and checks that it goes in time and in peace. One that does not is asked for the
-// stacks of its goroutines.
-func (s *server) stop() {
+// stacks of its goroutines. It returns how long that took.
+func (s *server) stop() (took time.Duration) {
 	s.once.Do(func() {
 		began := time.Now()
+		defer func() { took = time.Since(began) }()
 		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself, which Wait tells
 		select {
 		case err := <-s.ended:
@@ -128,6 +129,7 @@ func (s *server) stop() {
 			s.Errorf("the log tells of trouble:\n%s", clipped(text))
 		}
 	})
+	return took
 }
 
 // answer is a whole answer of the server.
