@@ -233,3 +233,30 @@ func FuzzPlace(f *testing.F) {
 		}
 	})
 }
+
+// TestMoveBeforeEqualPlaces: two nodes that moved two jobs at the same time
+// gave them one place. A third can be moved before either.
+func TestMoveBeforeEqualPlaces(t *testing.T) {
+	t.Parallel()
+	q := open(t, connect(t, t.TempDir()), Options{})
+	for _, id := range []string{"a", "b", "c", "d"} {
+		submit(t, q, request(id))
+	}
+	first, _ := q.index.get("a")
+	for _, id := range []job.ID{"b", "c"} {
+		it, _ := q.index.get(id)
+		s := it.stored
+		s.Moved = &place{Rank: first.place().Rank, Part: "5"}
+		_, err := q.write(t.Context(), s, it.revision)
+		must(t, err)
+	}
+	for _, before := range []job.ID{"b", "c"} {
+		it, _ := q.index.get("d")
+		s, err := q.index.move(it.stored, before)
+		must(t, err)
+		tied, _ := q.index.get(before)
+		if at := *s.Moved; at.compare(first.place()) <= 0 || at.compare(tied.place()) >= 0 {
+			t.Errorf("before %s: place %v, want one between %v and %v", before, at, first.place(), tied.place())
+		}
+	}
+}

@@ -140,6 +140,9 @@ func (s *schedule) placeBefore(it *item, before job.ID) (place, error) {
 	case i < 0:
 		return place{}, ErrNotWaiting
 	}
+	for i > 0 && others[i-1].place() == others[i].place() {
+		i-- // two nodes moved two jobs to one place at the same time: before both
+	}
 	at, next := it.place(), others[i].place()
 	if i == 0 {
 		if at.compare(next) < 0 {
