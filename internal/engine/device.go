@@ -60,6 +60,7 @@ func (e *Engine) open() error {
 		return kinded(err)
 	}
 	e.deviceTrouble = ""
+	e.Adapter = name
 	e.seat.name(name)
 	return nil
 }

@@ -27,7 +27,7 @@ type Config struct {
 	Store  store.Store
 	Node   *Node
 
-	Adapter string // its name before it is open, for people
+	Adapter string // what was asked for, until the device is open and tells its name
 	// Open opens the device: at the start, and again after it was lost, a call
 	// on it panicked or gave no answer. Its error is shown to people; make it a
 	// *job.Error to give it a kind.
