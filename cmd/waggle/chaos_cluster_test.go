@@ -120,7 +120,7 @@ func TestChaosCluster(t *testing.T) {
 	}
 	c := newChaos(t)
 	h := c.newHive()
-	h.add("cluster", c.either(24, 12))
+	h.add("cluster", plenty)
 	for range c.either(2, 1) {
 		h.killBee()
 	}
@@ -136,9 +136,13 @@ func TestChaosCluster(t *testing.T) {
 	}
 }
 
+// plenty is more jobs than all nodes but one draw at a time: each node gets some.
+const plenty = 12
+
 // killBee kills a node that draws: another goes on with its job.
 func (h *hive) killBee() {
 	b := h.bees[h.rng.IntN(len(h.bees))]
+	h.add(fmt.Sprint("kill-", len(h.jobs)), plenty)
 	id := h.drawing(b)
 	h.fault("kill -9 of %s, which draws %s", b.name, id)
 	b.kill()
@@ -157,7 +161,7 @@ func (h *hive) killBee() {
 // killServer kills a server of NATS while jobs run, and starts it again.
 func (h *hive) killServer(s *natstest.Server) {
 	h.add("without-"+s.Name, 3)
-	h.drawing(h.bees[1])
+	h.await("a job is drawn", time.Minute, func() bool { return len(h.bees[0].list("running")) > 0 })
 	h.fault("kill -9 of NATS server %s", s.Name)
 	s.Kill()
 	h.add("meanwhile-"+s.Name, 3)
@@ -172,7 +176,7 @@ func (h *hive) unfinishedAt(b *bee) int { return len(b.list("running")) + len(b.
 // cutOff cuts the network of a node that draws: it says so, refuses jobs, and comes back.
 func (h *hive) cutOff() {
 	b := h.bees[h.rng.IntN(len(h.bees))]
-	h.add(fmt.Sprint("cut-", len(h.jobs)), 6)
+	h.add(fmt.Sprint("cut-", len(h.jobs)), plenty)
 	id := h.drawing(b)
 	h.fault("the network of %s, which draws %s, is cut for %v", b.name, id, cutFor)
 	b.link.Cut()
@@ -192,6 +196,6 @@ func (h *hive) cutOff() {
 		return err == nil && a.status == http.StatusOK
 	})
 	h.Logf("%s noticed after %v, and was back %v after the network", b.name, noticed.Round(time.Millisecond), back.Round(time.Millisecond))
-	h.add(fmt.Sprint("back-", len(h.jobs)), 6)
+	h.add(fmt.Sprint("back-", len(h.jobs)), plenty)
 	h.drawing(b)
 }
