@@ -139,9 +139,22 @@ func TestChaosCluster(t *testing.T) {
 // plenty is more jobs than all nodes but one draw at a time: each node gets some.
 const plenty = 12
 
+// lastAttempts waits until no job is in its third run: losing that one rightly ends it.
+func (h *hive) lastAttempts() {
+	h.await("jobs in their last attempt end", 2*time.Minute, func() bool {
+		for _, r := range h.bees[0].list("running") {
+			if h.bees[0].whereIs(r.ID).Attempt > 2 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // killBee kills a node that draws: another goes on with its job.
 func (h *hive) killBee() {
 	b := h.bees[h.rng.IntN(len(h.bees))]
+	h.lastAttempts()
 	h.add(fmt.Sprint("kill-", len(h.jobs)), plenty)
 	id := h.drawing(b)
 	h.fault("kill -9 of %s, which draws %s", b.name, id)
@@ -160,6 +173,7 @@ func (h *hive) killBee() {
 
 // killServer kills a server of NATS while jobs run, and starts it again.
 func (h *hive) killServer(s *natstest.Server) {
+	h.lastAttempts()
 	h.add("without-"+s.Name, 3)
 	h.await("a job is drawn", time.Minute, func() bool { return len(h.bees[0].list("running")) > 0 })
 	h.fault("kill -9 of NATS server %s", s.Name)
@@ -176,6 +190,7 @@ func (h *hive) unfinishedAt(b *bee) int { return len(b.list("running")) + len(b.
 // cutOff cuts the network of a node that draws: it says so, refuses jobs, and comes back.
 func (h *hive) cutOff() {
 	b := h.bees[h.rng.IntN(len(h.bees))]
+	h.lastAttempts()
 	h.add(fmt.Sprint("cut-", len(h.jobs)), plenty)
 	id := h.drawing(b)
 	h.fault("the network of %s, which draws %s, is cut for %v", b.name, id, cutFor)
