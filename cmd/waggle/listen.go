@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ type listenFlags struct {
 	Origins []string `name:"cors-origin" help:"Web site (scheme://host) whose scripts may call; repeatable, * for all."`
 	Hosts   []string `name:"host" help:"Name that this server is reached by, besides localhost and numeric addresses; repeatable."`
 	Log     string   `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+	Format  string   `name:"log-format" default:"text" enum:"text,json" help:"text, or json: one object a line."`
 
 	tokenFlags `embed:""`
 }
@@ -71,8 +73,15 @@ func listenAdvice(err error) string {
 	return "--bind wants an address of this machine"
 }
 
-func (c *listenFlags) logger() *slog.Logger {
+func (c *listenFlags) logger() *slog.Logger { return slog.New(c.logHandler(os.Stderr)) }
+
+// logHandler writes the log in the format asked for.
+func (c *listenFlags) logHandler(to io.Writer) slog.Handler {
 	var level slog.Level
 	level.UnmarshalText([]byte(c.Log))
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.NewJSONHandler(to, options)
+	}
+	return slog.NewTextHandler(to, options)
 }
