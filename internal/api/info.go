@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waggle/internal/job"
+	"waggle/internal/queue"
 )
 
 // node returns the record of the node this server speaks for; empty, and
@@ -73,7 +74,12 @@ func (s *Server) getNodes(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"nodes": nodes})
+	waiting, err := s.Queue.List(r.Context(), queue.Filter{State: job.Queued})
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"nodes": job.ReportNodes(nodes, waiting)})
 }
 
 // getModels is GET /v1/models: every model some node has, each once.

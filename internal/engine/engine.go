@@ -147,6 +147,7 @@ func (e *Engine) loop(ctx context.Context) {
 	e.start(ctx)
 	for !e.stops() {
 		e.look(ctx)
+		e.seat.draws(len(e.runs))
 		if len(e.runs) == 0 {
 			e.wait(ctx)
 			continue

@@ -99,6 +99,35 @@ func TestCancelWhileRunning(t *testing.T) {
 	})
 }
 
+// The node's record says how many jobs it has begun, and since when it is
+// there; jobs that come and go while it is busy do not have it written each.
+func TestNodeTellsItsLoad(t *testing.T) {
+	var writes atomic.Int64
+	rigged(t, func(t *testing.T, r *rig) {
+		began := time.Now()
+		time.Sleep(2 * loadTime)
+		if n := r.told(); n.Load.Running != 0 || n.Since.IsZero() || n.Since.After(began) {
+			t.Errorf("at first: running %d, since %v", n.Load.Running, n.Since)
+		}
+		long := r.submit("long", steps(150))
+		r.atStep(long, 1)
+		written := writes.Load()
+		for i := range 8 {
+			r.completes(r.submit("short "+string(rune('a'+i)), steps(4), priority(job.High)), 7, 4)
+		}
+		r.submit("beside", steps(150))
+		time.Sleep(2 * othersEvery)
+		if n := r.told(); n.Load.Running != 2 || n.Status != job.Busy {
+			t.Errorf("with two jobs: running %d, %s", n.Load.Running, n.Status)
+		}
+		seconds := int64(time.Since(began)/time.Second) + 1
+		if n := writes.Load() - written; n > seconds {
+			t.Errorf("the record was written %d times in %d s", n, seconds)
+		}
+		r.wait(long)
+	}, func(r *rig, c *Config) { r.node.queue = countingNodes{r.queue, &writes} })
+}
+
 func TestTooLong(t *testing.T) {
 	rigged(t, func(t *testing.T, r *rig) {
 		record, _ := r.wait(r.submit("a", steps(150)))

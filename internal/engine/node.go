@@ -19,7 +19,7 @@ import (
 type Node struct {
 	queue queue.Queue
 	log   *slog.Logger
-	dirty chan struct{} // the record shall be written
+	dirty chan struct{} // the record shall be written at once
 
 	mu       sync.Mutex
 	record   job.Node
@@ -27,6 +27,7 @@ type Node struct {
 	present  map[string]bool // models that are there, usable or not
 	others   map[string]bool // models of other nodes
 	seats    []*seat
+	stale    bool // the load in the record that was written is not what it is
 }
 
 // seat is one engine's part of the record.
@@ -36,9 +37,11 @@ type seat struct {
 	status  job.Status
 	reason  string
 	loaded  []string
+	running int // jobs
 }
 
-// othersEvery is how often it is looked at what other nodes have.
+// othersEvery is how often it is looked at what other nodes have, and the
+// record is written for the load alone.
 const othersEvery = time.Second
 
 // NewNode returns a node whose engines are still to come. fallback is the model
@@ -47,6 +50,7 @@ func NewNode(q queue.Queue, record job.Node, fallback string, log *slog.Logger) 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	record.Since = time.Now().UTC()
 	record.Samplers, record.Schedules = Choices()
 	return &Node{queue: q, log: log, dirty: make(chan struct{}, 1), record: record, fallback: fallback}
 }
@@ -113,6 +117,14 @@ func (s *seat) holds(names []string) {
 	}
 	s.loaded = names
 	s.node.changed()
+}
+
+// draws says how many jobs are under way. It is called at every step.
+func (s *seat) draws(jobs int) {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	s.node.stale = s.node.stale || s.running != jobs
+	s.running = jobs
 }
 
 // idleBeside reports whether another engine of this process waits for work,
@@ -194,6 +206,9 @@ func (n *Node) keep(ctx context.Context, limit time.Duration) {
 		case <-n.dirty:
 			n.write(ctx)
 		case <-tick.C:
+			if n.isStale() {
+				n.write(ctx)
+			}
 			n.lookAround(ctx)
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
@@ -204,9 +219,16 @@ func (n *Node) keep(ctx context.Context, limit time.Duration) {
 	}
 }
 
+func (n *Node) isStale() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stale
+}
+
 func (n *Node) write(ctx context.Context) {
 	n.mu.Lock()
 	record := n.compose()
+	n.stale = false
 	n.mu.Unlock()
 	if err := n.queue.PutNode(ctx, record); err != nil && ctx.Err() == nil && !errors.Is(err, queue.ErrClosed) {
 		n.log.Error("write the node's record", "error", err)
@@ -221,6 +243,7 @@ func (n *Node) compose() job.Node {
 	var names, reasons []string
 	for _, s := range n.seats {
 		names = append(names, s.adapter)
+		r.Load.Running += s.running
 		r.Devices = append(r.Devices, job.Device{Name: s.adapter, Status: s.status, Reason: s.reason})
 		if s.reason != "" {
 			reasons = append(reasons, s.because(len(n.seats)))

@@ -3,6 +3,7 @@ package job
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // Status is the state of a node, in the protocol's five words.
@@ -31,6 +32,12 @@ type Node struct {
 	Implementation string `json:"implementation"`
 	Version        string `json:"version"`
 
+	// Since is when its process started, by its own clock; Seen is when it was
+	// heard of last, by the clock of the server that tells of it.
+	Since time.Time `json:"since,omitzero"`
+	Seen  time.Time `json:"seen,omitzero"`
+	Load  Load      `json:"load"`
+
 	// Reason says why a node, or one of its devices, is not ready; empty means
 	// its model is loading.
 	Reason    string      `json:"reason,omitempty"`
@@ -38,6 +45,14 @@ type Node struct {
 	Models    []ModelInfo `json:"models,omitempty"`
 	Samplers  []Choice    `json:"samplers,omitempty"`
 	Schedules []Choice    `json:"schedules,omitempty"`
+}
+
+// Load is what a node has to do, in jobs.
+type Load struct {
+	Running int `json:"running"` // begun there
+	// Waiting are those in line that it could take, as others could that have
+	// the same model. It is counted when it is asked for.
+	Waiting int `json:"waiting"`
 }
 
 // Device is one adapter of a node. Each draws on its own.
@@ -108,11 +123,11 @@ func (n Node) Model(name string) (ModelInfo, bool) {
 // ModelInfo is what a client needs to know of a model.
 type ModelInfo struct {
 	Name     string   `json:"name"`
-	Family   string   `json:"family"`
-	Defaults Defaults `json:"defaults"`
-	Limits   Limits   `json:"limits"`
+	Family   string   `json:"family,omitempty"`
+	Defaults Defaults `json:"defaults,omitzero"`
+	Limits   Limits   `json:"limits,omitzero"`
 	// Preview maps this model's latents to colours.
-	Preview LatentRGB `json:"preview"`
+	Preview LatentRGB `json:"preview,omitzero"`
 	Loaded  bool      `json:"loaded"`
 	// Example is a prompt the model does well.
 	Example string `json:"example,omitempty"`

@@ -247,6 +247,7 @@ func (q *Memory) Remove(_ context.Context, id job.ID) error {
 func (q *Memory) PutNode(_ context.Context, n job.Node) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	n.Seen = time.Now()
 	q.nodes[n.ID] = n
 	return nil
 }

@@ -154,10 +154,12 @@ func (n *nodes) living(now time.Time) []job.Node {
 	defer n.mu.Unlock()
 	var list []job.Node
 	for _, node := range n.own {
+		node.Seen = now.UTC()
 		list = append(list, node)
 	}
 	for id, node := range n.heard {
 		if _, own := n.own[id]; !own && now.Sub(node.at) < nodeTTL {
+			node.Seen = node.at.UTC()
 			list = append(list, node.Node)
 		}
 	}

@@ -386,7 +386,7 @@ func TestNodes(t *testing.T) {
 			}
 		}
 		nodes, err := q.Nodes(t.Context())
-		if err != nil || len(nodes) != 2 || nodes[0].ID != "a" || nodes[1].Status != job.Ready {
+		if err != nil || len(nodes) != 2 || nodes[0].ID != "a" || nodes[1].Status != job.Ready || time.Since(nodes[1].Seen) > nodeTTL {
 			t.Errorf("%+v, %v", nodes, err)
 		}
 	})
