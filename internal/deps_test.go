@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/goldens":   nil,
 	"internal/bus":       nil,
 	"internal/natstest":  nil,
+	"internal/sse":       nil,
 
 	"internal/models": {"internal/weights", "internal/builtin"},
 	"internal/nn":     {"gpu", "shaders", "internal/weights", "internal/reference"},
@@ -47,12 +48,12 @@ var mayImport = map[string][]string{
 	"internal/queue":   {"internal/job", "internal/bus"},
 	"internal/events":  {"internal/job", "internal/bus"},
 	"internal/store":   {"internal/job", "internal/bus"},
-	"internal/client":  {"internal/job"},
-	"internal/queen":   {"internal/job"},
+	"internal/client":  {"internal/job", "internal/sse"},
+	"internal/queen":   {"internal/job", "internal/sse"},
 	"internal/webhook": {"internal/job", "internal/queue"},
 	"web":              {"internal/job"},
 	"internal/api": {"internal/job", "internal/queue", "internal/events", "internal/store", "internal/picture",
-		"web"},
+		"internal/sse", "web"},
 
 	"internal/engine": {"internal/job", "internal/queue", "internal/events", "internal/store", "internal/sd", "gpu",
 		"internal/picture", "internal/sampler"},

@@ -241,7 +241,7 @@ func TestConformanceCancel(t *testing.T) { // 24, 25
 	h := start(t, script{step: 150 * time.Millisecond}) // longer than a call takes on a busy machine
 	running, queued, next := h.submit(jobBody(`,"steps":50`)), h.submit(jobBody("")), h.submit(jobBody(""))
 	stream := h.open("/v1/jobs/" + running + "/stream")
-	var list []sse
+	var list []wireMessage
 	for m := range stream.messages {
 		list = append(list, m)
 		if m.event.Step == 3 {
@@ -300,7 +300,7 @@ func TestConformanceDisconnect(t *testing.T) { // 27
 
 // openStream is a stream being read.
 type openStream struct {
-	messages chan sse
+	messages chan wireMessage
 	close    func()
 }
 
@@ -316,7 +316,7 @@ func (h *harness) open(path string) openStream {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	s := openStream{make(chan sse, 1000), cancel}
+	s := openStream{make(chan wireMessage, 1000), cancel}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -316,20 +316,20 @@ func (h *harness) submit(body string) string {
 	return string(got.JobID)
 }
 
-// sse is one message of an event stream.
-type sse struct {
+// wireMessage is one message of an event stream.
+type wireMessage struct {
 	name, id, data string
 	event          job.Event
 }
 
-func (m sse) String() string { return fmt.Sprintf("{%s %s %.150s}", m.name, m.id, m.data) }
+func (m wireMessage) String() string { return fmt.Sprintf("{%s %s %.150s}", m.name, m.id, m.data) }
 
 // parseSSE cuts a stream into its messages; comments come as messages with
 // nothing in them.
-func parseSSE(t *testing.T, text string) (list []sse) {
+func parseSSE(t *testing.T, text string) (list []wireMessage) {
 	t.Helper()
 	for block := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n\n") {
-		var m sse
+		var m wireMessage
 		for line := range strings.SplitSeq(block, "\n") {
 			field, value, _ := strings.Cut(line, ": ")
 			switch field {
@@ -357,13 +357,13 @@ func parseSSE(t *testing.T, text string) (list []sse) {
 
 // follow reads a job's stream to its end, and leaves out changes of state, as
 // clients do that know the worker's protocol alone.
-func (h *harness) follow(id string, header ...string) []sse {
+func (h *harness) follow(id string, header ...string) []wireMessage {
 	h.t.Helper()
-	return slices.DeleteFunc(h.followAll(id, header...), func(m sse) bool { return m.event.Type == job.ChangeEvent })
+	return slices.DeleteFunc(h.followAll(id, header...), func(m wireMessage) bool { return m.event.Type == job.ChangeEvent })
 }
 
 // followAll reads a job's stream to its end.
-func (h *harness) followAll(id string, header ...string) []sse {
+func (h *harness) followAll(id string, header ...string) []wireMessage {
 	h.t.Helper()
 	a := h.get("/v1/jobs/"+id+"/stream", header...)
 	h.wants(a, 200, "")
@@ -374,7 +374,7 @@ func (h *harness) followAll(id string, header ...string) []sse {
 }
 
 // steps are the step numbers of a stream's events of one type.
-func steps(list []sse, kind job.EventType) (numbers []int) {
+func steps(list []wireMessage, kind job.EventType) (numbers []int) {
 	for _, m := range list {
 		if m.event.Type == kind {
 			numbers = append(numbers, m.event.Step)

@@ -22,7 +22,7 @@ func (h *harness) order(path, status string) {
 }
 
 // until reads a stream up to the message that matches.
-func (s openStream) until(t *testing.T, what string, match func(sse) bool) (list []sse) {
+func (s openStream) until(t *testing.T, what string, match func(wireMessage) bool) (list []wireMessage) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
 	for {
@@ -40,10 +40,14 @@ func (s openStream) until(t *testing.T, what string, match func(sse) bool) (list
 	}
 }
 
-func atStep(n int) func(sse) bool        { return func(m sse) bool { return m.event.Step == n } }
-func atState(s job.State) func(sse) bool { return func(m sse) bool { return m.event.State == s } }
-func comment(m sse) bool                 { return m.name == "" && m.data == "" }
-func changesOf(list []sse) (got []job.State) {
+func atStep(n int) func(wireMessage) bool {
+	return func(m wireMessage) bool { return m.event.Step == n }
+}
+func atState(s job.State) func(wireMessage) bool {
+	return func(m wireMessage) bool { return m.event.State == s }
+}
+func comment(m wireMessage) bool { return m.name == "" && m.data == "" }
+func changesOf(list []wireMessage) (got []job.State) {
 	for _, m := range list {
 		if m.event.Type == job.ChangeEvent {
 			got = append(got, m.event.State)
@@ -84,7 +88,7 @@ func TestPauseRunning(t *testing.T) {
 			pace <- struct{}{}
 		}
 	}()
-	list := stream.until(t, "the marker", func(m sse) bool { return m.data == "[DONE]" })
+	list := stream.until(t, "the marker", func(m wireMessage) bool { return m.data == "[DONE]" })
 	list = slices.DeleteFunc(list, comment)
 	if got := changesOf(list); got[len(got)-1] != job.Running || got[0] == job.Paused {
 		t.Errorf("states after resuming: %v", got)
@@ -108,7 +112,7 @@ func TestStopAtStep(t *testing.T) {
 	stream := h.open("/v1/jobs/" + id + "/stream")
 	stream.until(t, "paused", atState(job.Paused))
 	h.order(id+"/resume", "queued")
-	list := stream.until(t, "the marker", func(m sse) bool { return m.data == "[DONE]" })
+	list := stream.until(t, "the marker", func(m wireMessage) bool { return m.data == "[DONE]" })
 	if got := append(steps(list, job.ProgressEvent), steps(list, job.PreviewEvent)...); !slices.Equal(got, []int{3, 4}) {
 		t.Errorf("steps after resuming: %v", got)
 	}
@@ -134,13 +138,13 @@ func TestPauseWaiting(t *testing.T) {
 		t.Errorf("paused jobs became %s and %s", h.state("a"), h.state("b"))
 	}
 	h.order("a/resume", "queued")
-	list := stream.until(t, "the marker", func(m sse) bool { return m.data == "[DONE]" })
+	list := stream.until(t, "the marker", func(m wireMessage) bool { return m.data == "[DONE]" })
 	if got := changesOf(list); got[len(got)-1] != job.Running {
 		t.Errorf("states after resuming: %v", got)
 	}
 	gone := h.open("/v1/jobs/b/stream")
 	h.wants(h.call("DELETE", "/v1/jobs/b", ""), 200, `{"job_id":"b","status":"cancelled"}`)
-	list = gone.until(t, "the marker", func(m sse) bool { return m.data == "[CANCELLED]" })
+	list = gone.until(t, "the marker", func(m wireMessage) bool { return m.data == "[CANCELLED]" })
 	if len(list) != 3 || list[1].event.Message != job.CancelMessage {
 		t.Errorf("the stream of a deleted job that was paused: %v", list)
 	}

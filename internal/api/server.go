@@ -85,7 +85,6 @@ const (
 	headerTimeout   = 10 * time.Second
 	idleTimeout     = 2 * time.Minute
 	bodyTimeout     = 5 * time.Minute
-	writeTimeout    = 30 * time.Second
 	shutdownTimeout = time.Second
 	headerLimit     = 64 << 10
 )

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
 	"strconv"
-	"time"
 
 	"waggle/internal/events"
 	"waggle/internal/job"
+	"waggle/internal/sse"
 )
 
 // stream is GET /v1/jobs/{id}/stream: the job's events as they happen, from
@@ -36,7 +34,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := s.until(r.Context())
 	defer cancel()
 
-	out := newEventWriter(w)
+	out := sse.NewWriter(w)
 	if r.Method == http.MethodHead {
 		return
 	}
@@ -51,29 +49,34 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 
 // relay writes events until the last one; an error means that the reader of
 // the stream or the server has gone before it.
-func (s *Server) relay(ctx context.Context, out *eventWriter, reader events.Reader, r job.Record) error {
+func (s *Server) relay(ctx context.Context, out *sse.Writer, reader events.Reader, r job.Record) error {
 	for {
 		e, err := s.nextOrSilence(ctx, reader)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-			if err := out.comment(); err != nil {
+			if err := out.Comment(); err != nil {
 				return err
 			}
 			s.checkEnd(ctx, r.ID)
 			continue
 		case errors.Is(err, events.ErrEnd): // asked for what lies behind the last event
-			return out.marker(s.endOf(ctx, r.ID))
+			return writeEnd(out, s.endOf(ctx, r.ID))
 		case err != nil:
 			return err
 		}
 		w := s.wire(ctx, r, e)
-		if err := out.event(w); err != nil {
+		if err := out.Event(sse.Event{Name: string(w.Type), ID: strconv.FormatUint(w.Number, 10), Data: w.data}); err != nil {
 			return err
 		}
 		if w.Final() {
-			return out.marker(w.Event)
+			return writeEnd(out, w.Event)
 		}
 	}
+}
+
+// writeEnd writes the end marker.
+func writeEnd(out *sse.Writer, last job.Event) error {
+	return out.Event(sse.Event{Data: []byte(job.EndMarker(last))})
 }
 
 // nextOrSilence waits for an event no longer than a keep-alive may take.
@@ -100,51 +103,4 @@ func (s *Server) endOf(ctx context.Context, id job.ID) job.Event {
 	}
 	e, _ := record.EndEvent()
 	return e
-}
-
-// eventWriter writes server-sent events. A reader that takes nothing for the
-// time of a write is let go.
-type eventWriter struct {
-	w       io.Writer
-	control *http.ResponseController
-}
-
-// newEventWriter sends the headers.
-func newEventWriter(w http.ResponseWriter) *eventWriter {
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no") // asks proxies not to hold events back
-	w.WriteHeader(http.StatusOK)
-	e := &eventWriter{w, http.NewResponseController(w)}
-	_ = e.write() // whoever has gone is noticed at the first event
-	return e
-}
-
-func (o *eventWriter) event(w wired) error {
-	return o.write(fmt.Appendf(nil, "event: %s\nid: %d\ndata: ", w.Type, w.Number), w.data, []byte("\n\n"))
-}
-
-func (o *eventWriter) marker(last job.Event) error {
-	return o.write([]byte("data: " + job.EndMarker(last) + "\n\n"))
-}
-
-func (o *eventWriter) comment() error { return o.write([]byte(":\n\n")) }
-
-// write sends parts, and the headers before the first.
-func (o *eventWriter) write(parts ...[]byte) error {
-	for _, part := range parts {
-		for chunk := range slices.Chunk(part, chunkBytes) {
-			o.within(writeTimeout)
-			if _, err := o.w.Write(chunk); err != nil {
-				return err
-			}
-		}
-	}
-	o.within(writeTimeout)
-	return o.control.Flush()
-}
-
-func (o *eventWriter) within(limit time.Duration) {
-	_ = o.control.SetWriteDeadline(time.Now().Add(limit)) // not every test writer has one
 }

@@ -22,6 +22,7 @@ import (
 	"waggle/internal/events"
 	"waggle/internal/job"
 	"waggle/internal/queue"
+	"waggle/internal/sse"
 	"waggle/internal/store"
 )
 
@@ -309,7 +310,7 @@ func (q *quiet) letGo(stream net.Conn, socket *websocket.Conn) {
 	if _, err := socket.NetConn().Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		q.Errorf("the stuck socket reads %v", err)
 	}
-	time.Sleep(writeTimeout - socketWriteTimeout)
+	time.Sleep(sse.WriteTimeout - socketWriteTimeout)
 	synctest.Wait()
 	if _, err := stream.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		q.Errorf("the stuck stream reads %v", err)

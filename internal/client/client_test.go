@@ -1,8 +1,6 @@
 package client
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -137,19 +135,4 @@ func TestEventsCancelled(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-}
-
-// FuzzReadMessage: no bytes make the parser panic or lose its place.
-func FuzzReadMessage(f *testing.F) {
-	f.Add([]byte("event: progress\nid: 4\ndata: {\"step\":1}\n\n:\n\ndata: [DONE]\n\n"))
-	f.Add([]byte("data\ndata:\r\n\r\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r := bufio.NewReaderSize(bytes.NewReader(b), 16)
-		for range len(b) + 1 {
-			if _, err := readMessage(r); err != nil {
-				return
-			}
-		}
-		t.Fatal("more messages than bytes")
-	})
 }

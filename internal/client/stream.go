@@ -1,8 +1,6 @@
 package client
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"waggle/internal/job"
+	"waggle/internal/sse"
 )
 
 const (
@@ -73,16 +72,16 @@ func (c *Client) follow(ctx context.Context, id job.ID, after *uint64, hand func
 		return false, err
 	}
 	defer response.Body.Close()
-	lines := bufio.NewReaderSize(response.Body, 64<<10)
+	messages := sse.NewReader(response.Body, eventLimit)
 	for {
-		m, err := readMessage(lines)
+		m, err := messages.Next()
 		if err != nil {
 			return false, broken(ctx, err)
 		}
-		if m.name == "" { // an end marker, with nothing before it that was new
+		if m.Name == "" { // an end marker, with nothing before it that was new
 			return true, nil
 		}
-		e, err := m.event()
+		e, err := eventOf(m)
 		if err != nil {
 			return false, err
 		}
@@ -103,72 +102,12 @@ func broken(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", errBroken, err)
 }
 
-// message is one server-sent event.
-type message struct {
-	name string
-	id   uint64
-	data []byte
-}
-
-func (m message) event() (job.Event, error) {
+// eventOf reads a named message; its number is 0 if its id is no number.
+func eventOf(m sse.Event) (job.Event, error) {
 	var e job.Event
-	if err := json.Unmarshal(m.data, &e); err != nil {
-		return e, fmt.Errorf("decode event %d: %w", m.id, err)
+	if err := json.Unmarshal(m.Data, &e); err != nil {
+		return e, fmt.Errorf("decode event %s: %w", m.Name, err)
 	}
-	e.Number = m.id
+	e.Number, _ = strconv.ParseUint(m.ID, 10, 64)
 	return e, nil
-}
-
-// readMessage reads up to the blank line after an event that has data: comments
-// are skipped, several data lines are joined, a space after the colon is not
-// part of the value.
-func readMessage(r *bufio.Reader) (message, error) {
-	var m message
-	hasData := false
-	for size := 0; ; {
-		line, err := readLine(r, eventLimit-size)
-		if err != nil {
-			return m, err
-		}
-		size += len(line)
-		if len(line) == 0 {
-			if hasData {
-				return m, nil
-			}
-			m = message{}
-			continue
-		}
-		field, value, _ := bytes.Cut(line, []byte(":"))
-		value = bytes.TrimPrefix(value, []byte(" "))
-		switch string(field) {
-		case "event":
-			m.name = string(value)
-		case "id":
-			m.id, _ = strconv.ParseUint(string(value), 10, 64) // others' ids are not numbers
-		case "data":
-			if hasData {
-				m.data = append(m.data, '\n')
-			}
-			m.data = append(m.data, value...)
-			hasData = true
-		}
-	}
-}
-
-// readLine returns a line without its end, at most limit bytes.
-func readLine(r *bufio.Reader, limit int) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		if len(line) > limit {
-			return nil, fmt.Errorf("an event has more than %d bytes", eventLimit)
-		}
-		if err == nil {
-			return bytes.TrimRight(line, "\r\n"), nil
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return nil, err
-		}
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"waggle/internal/job"
+	"waggle/internal/sse"
 )
 
 // beatLimit bounds what hives and workers send of themselves, in bytes.
@@ -126,11 +127,11 @@ func (q *Queen) streamHeartbeats(w http.ResponseWriter, r *http.Request) {
 	defer release()
 	beats, stop := q.hub.watch()
 	defer stop()
-	out := newSSEWriter(w)
+	out := sse.NewWriter(w)
 	if r.Method == http.MethodHead {
 		return
 	}
-	err := out.message(q.heartbeat(time.Now()), 0)
+	err := out.Event(q.heartbeat(time.Now()).event(0))
 	for err == nil {
 		select {
 		case <-r.Context().Done():
@@ -138,7 +139,7 @@ func (q *Queen) streamHeartbeats(w http.ResponseWriter, r *http.Request) {
 		case <-q.ctx.Done():
 			return
 		case e := <-beats:
-			err = out.message(e, 0)
+			err = out.Event(e.event(0))
 		}
 	}
 }

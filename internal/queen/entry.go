@@ -2,8 +2,10 @@ package queen
 
 import (
 	"encoding/json"
+	"strconv"
 
 	"waggle/internal/job"
+	"waggle/internal/sse"
 )
 
 // entry is one message of a job's stream: a narration of the queen, which has
@@ -12,6 +14,14 @@ import (
 type entry struct {
 	name string
 	data []byte
+}
+
+// event is the entry as a message of a stream; number is its id, 0 for none.
+func (e entry) event(number int) sse.Event {
+	if number == 0 {
+		return sse.Event{Name: e.name, Data: e.data}
+	}
+	return sse.Event{Name: e.name, ID: strconv.Itoa(number), Data: e.data}
 }
 
 // size is what the entry counts for, in bytes: with what keeping it takes.

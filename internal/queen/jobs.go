@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waggle/internal/job"
+	"waggle/internal/sse"
 )
 
 // listLimit is the most jobs of one list.
@@ -67,7 +68,7 @@ func (q *Queen) streamJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	out := newSSEWriter(w)
+	out := sse.NewWriter(w)
 	if r.Method == http.MethodHead {
 		return
 	}
@@ -81,7 +82,7 @@ func (q *Queen) streamJob(w http.ResponseWriter, r *http.Request) {
 
 // write writes what was and will be said of a job, after the first n entries.
 // It reports whether the reader has got the end marker.
-func (q *Queen) write(ctx context.Context, out *sseWriter, t *task, n int) (whole bool) {
+func (q *Queen) write(ctx context.Context, out *sse.Writer, t *task, n int) (whole bool) {
 	silence := time.NewTicker(q.timing.keepAlive)
 	defer silence.Stop()
 	for {
@@ -92,18 +93,18 @@ func (q *Queen) write(ctx context.Context, out *sseWriter, t *task, n int) (whol
 			if e.name == "" { // an id would be one more line for readers of lines
 				number = 0
 			}
-			if out.message(e, number) != nil {
+			if out.Event(e.event(number)) != nil {
 				return false
 			}
 			silence.Reset(q.timing.keepAlive)
 		}
 		if marker != "" {
-			return out.marker(marker) == nil
+			return out.Event(sse.Event{Data: []byte(marker)}) == nil
 		}
 		select {
 		case <-more:
 		case <-silence.C:
-			if out.comment() != nil {
+			if out.Comment() != nil {
 				return false
 			}
 		case <-ctx.Done():

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"waggle/internal/sse"
 )
 
 // answerLimit bounds answers of others that are read as a whole, in bytes.
@@ -42,7 +44,7 @@ func newClient(t timing) *http.Client {
 
 // openStream gets an event stream. It ends with ctx, when close is called, and
 // when no byte comes for as long as quiet. An event may have limit bytes.
-func (q *Queen) openStream(ctx context.Context, url, token string, quiet time.Duration, limit int) (events *sseReader, close func(), err error) {
+func (q *Queen) openStream(ctx context.Context, url, token string, quiet time.Duration, limit int) (events *sse.Reader, close func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -63,7 +65,7 @@ func (q *Queen) openStream(ctx context.Context, url, token string, quiet time.Du
 	}
 	silence := time.AfterFunc(quiet, func() { cancel(fmt.Errorf("not a word for %v", quiet)) })
 	body := &heard{response.Body, ctx, silence, quiet}
-	return newSSEReader(body, limit), func() { silence.Stop(); cancel(nil); response.Body.Close() }, nil
+	return sse.NewReader(body, limit), func() { silence.Stop(); cancel(nil); response.Body.Close() }, nil
 }
 
 func bearer(r *http.Request, token string) {

@@ -1,12 +1,7 @@
 package queen
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
-	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -41,59 +36,6 @@ func TestParseTelemetry(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestSSEReader(t *testing.T) {
-	text := ":hello\n\nevent: a\ndata: 1\nid: 7\n\nevent: lost\n\ndata:2\r\ndata: 3\r\n\r\n:\ndata\n\nnonsense\ndata: 4\n\ndata: half"
-	r := newSSEReader(strings.NewReader(text), 100)
-	var got []string
-	for {
-		e, err := r.next()
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				t.Error(err)
-			}
-			break
-		}
-		got = append(got, e.name+"="+string(e.data))
-	}
-	if want := []string{"a=1", "=2\n3", "=", "=4"}; !slices.Equal(got, want) {
-		t.Errorf("read %q, want %q", got, want)
-	}
-	for _, long := range []string{"data: " + strings.Repeat("x", 101), strings.Repeat("data: x\n", 20)} {
-		if _, err := newSSEReader(strings.NewReader(long+"\n\n"), 100).next(); err == nil || errors.Is(err, io.EOF) {
-			t.Errorf("an event of %d bytes with a limit of 100: %v", len(long), err)
-		}
-	}
-}
-
-// What is written can be read again, and no text breaks out of its line.
-func FuzzSSE(f *testing.F) {
-	f.Add("progress", "{}")
-	f.Add("", "a\nb\r\nevent: complete\r\rdata: [DONE]\n\n")
-	f.Fuzz(func(t *testing.T, name, data string) {
-		w := httptest.NewRecorder()
-		sent := entry{name: strings.Map(dropLineEnds, name), data: []byte(data)}
-		if err := newSSEWriter(w).message(sent, 3); err != nil {
-			t.Fatal(err)
-		}
-		r := newSSEReader(bytes.NewReader(w.Body.Bytes()), 1<<20)
-		got, err := r.next()
-		want := strings.ReplaceAll(data, "\r", "")
-		if err != nil || got.name != sent.name || string(got.data) != want {
-			t.Fatalf("sent %q %q, got %q %q, %v", name, data, got.name, got.data, err)
-		}
-		if more, err := r.next(); !errors.Is(err, io.EOF) {
-			t.Fatalf("a second message %+v, %v", more, err)
-		}
-	})
-}
-
-func dropLineEnds(r rune) rune {
-	if r == '\n' || r == '\r' {
-		return -1
-	}
-	return r
 }
 
 // No bytes of others can stop the queen or get onto her terminal.

@@ -82,7 +82,6 @@ const (
 	headerTimeout   = 10 * time.Second
 	idleTimeout     = 2 * time.Minute
 	bodyTimeout     = 5 * time.Minute
-	writeTimeout    = 30 * time.Second
 	shutdownTimeout = time.Second
 	shutdownDelay   = 500 * time.Millisecond // between the answer to /v1/shutdown and the end
 	headerLimit     = 64 << 10

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"waggle/internal/job"
+	"waggle/internal/sse"
 )
 
 const (
@@ -153,9 +154,10 @@ func (q *Queen) forward(ctx context.Context, w Worker, id string) {
 }
 
 // relay passes a worker's events on until the last one.
-func (q *Queen) relay(t *task, events *sseReader, verb string) error {
+func (q *Queen) relay(t *task, events *sse.Reader, verb string) error {
 	for {
-		e, err := events.next()
+		next, err := events.Next()
+		e := entry{name: next.Name, data: next.Data}
 		if errors.Is(err, io.EOF) {
 			err = errors.New("the worker ended it before the job was done")
 		}

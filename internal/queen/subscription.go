@@ -95,20 +95,20 @@ func (q *Queen) listen(ctx context.Context, h *hive) error {
 	q.fleet.online(h)
 	q.Log.Info("hive online", "hive", h.ID, "url", h.URL)
 	for {
-		e, err := events.next()
+		e, err := events.Next()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
 			return errors.Join(errHiveEnded, err)
 		}
-		q.hear(h, e)
+		q.hear(h, e.Data)
 	}
 }
 
 // hear takes one message of a hive. What cannot be read changes nothing.
-func (q *Queen) hear(h *hive, e entry) {
-	t, ok, err := parseTelemetry(e.data, q.limits.hiveWorkers)
+func (q *Queen) hear(h *hive, message []byte) {
+	t, ok, err := parseTelemetry(message, q.limits.hiveWorkers)
 	if err != nil || t.dropped > 0 {
 		q.Log.Debug("telemetry", "hive", h.ID, "dropped", t.dropped, "error", err)
 	}
