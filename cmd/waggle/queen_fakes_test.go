@@ -183,7 +183,7 @@ func newHive(t *testing.T) *fakeHive {
 }
 
 func (h *fakeHive) serve(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/v1/heartbeats/stream" {
+	if r.Method != http.MethodGet || r.URL.Path != "/v1/heartbeats/stream" {
 		http.NotFound(w, r)
 		return
 	}
@@ -301,6 +301,9 @@ func (s *server) knows(workers ...*fakeWorker) {
 	})
 }
 
+// theirStream is where a fake worker has the events of a job: not where others would look who know no more than its id.
+const theirStream = "/v1/jobs/theirs-1/stream?of=theirs"
+
 // fakeWorker takes jobs as a worker does; events is what its streams say.
 type fakeWorker struct {
 	*httptest.Server
@@ -309,7 +312,7 @@ type fakeWorker struct {
 	refuse int                                // status of every POST, if set
 
 	posts   chan string // bodies
-	streams chan string // paths
+	streams chan string // paths with queries
 	deletes chan string // paths
 }
 
@@ -337,11 +340,11 @@ func (f *fakeWorker) post(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "full", f.refuse)
 		return
 	}
-	io.WriteString(w, `{"job_id":"theirs-1","sse_url":"/v1/jobs/theirs-1/stream"}`)
+	fmt.Fprintf(w, `{"job_id":"theirs-1","sse_url":%q}`, theirStream)
 }
 
 func (f *fakeWorker) stream(w http.ResponseWriter, r *http.Request) {
-	f.streams <- r.URL.Path
+	f.streams <- r.URL.RequestURI()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.(http.Flusher).Flush() // as workers do: a stream begins before its first event
 	out := flushed{w}

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,10 +17,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The checks of the protocol that speak of a queen, by their numbers there. The queen is the real program; hives and workers are
-// fakes of this test.
+// The checks that speak of a queen. She is the real program; hives and workers are fakes of this test.
 
-func TestQueenCheck30Info(t *testing.T) {
+func TestCheck30Info(t *testing.T) {
+	check(t, rbee, "health and info of a queen")
 	t.Parallel()
 	s := startQueen(t)
 	if a := s.ask(http.MethodGet, "/health", nil); a.status != http.StatusOK || len(a.body) != 0 {
@@ -37,7 +39,8 @@ func TestQueenCheck30Info(t *testing.T) {
 	}
 }
 
-func TestQueenCheck31Narrations(t *testing.T) {
+func TestCheck31Narrations(t *testing.T) {
+	check(t, rbee, "queen_check narrates from execute to [DONE]")
 	t.Parallel()
 	s := startQueen(t)
 	id, stream := s.post(fields{"operation": "queen_check"})
@@ -51,7 +54,7 @@ func TestQueenCheck31Narrations(t *testing.T) {
 	}
 	for i, m := range list[:len(list)-1] {
 		n := m.narration(t)
-		if n.Type != "narration" || n.Actor == "" || n.Target == "" || n.Human == "" || n.JobID != id || !strings.Contains(n.Formatted, n.Human) || !strings.Contains(n.Formatted, n.Action) {
+		if n.Type != "narration" || n.Actor == "" || n.Action == "" || n.Target == "" || n.Human == "" || n.JobID != id || !strings.Contains(n.Formatted, n.Human) || !strings.Contains(n.Formatted, n.Action) {
 			t.Errorf("narration %d: %s", i, m.data)
 		}
 		if i == 0 && n.Action != "execute" {
@@ -63,7 +66,8 @@ func TestQueenCheck31Narrations(t *testing.T) {
 	}
 }
 
-func TestQueenCheck32Subscription(t *testing.T) {
+func TestCheck32Subscription(t *testing.T) {
+	check(t, rbee, "a queen listens to a hive that is ready, and again when it was dropped")
 	t.Parallel()
 	s, h := startQueen(t), newHive(t)
 	began := time.Now()
@@ -92,7 +96,8 @@ func TestQueenCheck32Subscription(t *testing.T) {
 	}
 }
 
-func TestQueenCheck33Heartbeats(t *testing.T) {
+func TestCheck33Heartbeats(t *testing.T) {
+	check(t, rbee, "a queen tells of hives and their workers")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
 	h.join(s, w)
@@ -145,11 +150,12 @@ func normal(t *testing.T, v any) (n any) {
 	return n
 }
 
-func TestQueenCheck34Relay(t *testing.T) {
+func TestCheck34Relay(t *testing.T) {
+	check(t, ours, "a worker gets the operation as it came, its client the events as they came")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
 	h.join(s, w)
-	body := lighthouse(fields{"negative_prompt": nil, "loras": []any{}, "unheard_of": fields{"a": []any{1.0, "b"}}})
+	body := lighthouse(fields{"negative_prompt": nil, "loras": []any{}, "unheard_of": fields{"a": []any{1.0, "b"}}, "seed": uint64(math.MaxUint64)})
 	id, stream := s.post(body)
 	if len(w.posts) != 0 {
 		t.Error("the worker was asked before the stream was opened")
@@ -163,11 +169,11 @@ func TestQueenCheck34Relay(t *testing.T) {
 	if diff := cmp.Diff(want, actions); diff != "" || marker != "[DONE]" || list[len(list)-1].data != marker {
 		t.Errorf("marker %q, narrations:\n%s", marker, diff)
 	}
-	if got := <-w.posts; !jsonEqual(t, got, body) {
+	if got := received(t, w.posts, time.Second, "POST at the worker"); !jsonEqual(t, got, body) {
 		t.Errorf("the worker got %s, the queen %v", got, body)
 	}
-	if got := <-w.streams; got != "/v1/jobs/theirs-1/stream" {
-		t.Errorf("the worker's stream was asked for as %s", got)
+	if got := received(t, w.streams, time.Second, "GET at the worker"); got != theirStream {
+		t.Errorf("the worker's stream was asked for as %s, not as %s, which it named", got, theirStream)
 	}
 	again := rest(t, s.openStream(stream)) // a late reader has it all; a job is done once
 	if diff := cmp.Diff(list, again, cmp.AllowUnexported(message{})); diff != "" || len(w.posts)+len(w.streams) != 0 {
@@ -208,16 +214,28 @@ func testQueenRecord(t *testing.T, s *server, id string, w *fakeWorker) {
 	}
 }
 
+// jsonEqual compares by value, numbers by their digits: a seed may have more than a float holds.
 func jsonEqual(t *testing.T, text string, want fields) bool {
 	t.Helper()
-	var got any
-	if err := json.Unmarshal([]byte(text), &got); err != nil {
+	sent, err := json.Marshal(want)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return cmp.Equal(got, normal(t, want))
+	return cmp.Equal(exactly(t, []byte(text)), exactly(t, sent))
 }
 
-func TestQueenCheck35NoWorker(t *testing.T) {
+func exactly(t *testing.T, text []byte) (v any) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return v
+}
+
+func TestCheck35NoWorker(t *testing.T) {
+	check(t, both, "no worker has the model: narrated as failed:, ended by [ERROR]")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
 	h.join(s, w)
@@ -231,7 +249,8 @@ func TestQueenCheck35NoWorker(t *testing.T) {
 	}
 }
 
-func TestQueenCheck36Patience(t *testing.T) {
+func TestCheck36Patience(t *testing.T) {
+	check(t, ours, "a worker that is silent for 6 s loses nobody")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
 	w.events = func(out io.Writer, r *http.Request) {
@@ -251,7 +270,8 @@ func endless(out io.Writer, r *http.Request) {
 	<-r.Context().Done()
 }
 
-func TestQueenCheck37Cancel(t *testing.T) {
+func TestCheck37Cancel(t *testing.T) {
+	check(t, both, "DELETE at a queen cancels there and at the worker within 1 s")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
 	w.events = endless
@@ -282,7 +302,8 @@ func TestQueenCheck37Cancel(t *testing.T) {
 	}
 }
 
-func TestQueenCheck38Refused(t *testing.T) {
+func TestCheck38Refused(t *testing.T) {
+	check(t, ours, "what a worker answers to a POST is told")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
 	w.refuse = http.StatusServiceUnavailable
@@ -293,7 +314,8 @@ func TestQueenCheck38Refused(t *testing.T) {
 	}
 }
 
-func TestQueenCheck39Fairness(t *testing.T) {
+func TestCheck39Fairness(t *testing.T) {
+	check(t, ours, "idle workers first; jobs at a time are shared out")
 	t.Parallel()
 	s, h := startQueen(t), newHive(t)
 	a, b := newWorker(t), newWorker(t)
@@ -308,22 +330,16 @@ func TestQueenCheck39Fairness(t *testing.T) {
 	}
 	h.tell(entryOf(a.port(), 0), entryOf(b.port(), 0))
 	s.waitForStatus(func(text string) bool { return !strings.Contains(text, `"gpu_util_pct":90`) })
-	gate := make(chan struct{})
-	held := func(out io.Writer, r *http.Request) {
-		select {
-		case <-gate:
-			drawn(out, r)
-		case <-r.Context().Done():
-		}
-	}
-	a.events, b.events = held, held
 	before := len(b.posts)
+	gate := make(chan struct{})
+	a.events, b.events = gated(gate), gated(gate)
 	var streams []<-chan message
-	for range 4 {
+	for range 4 { // a stream begins its job: all four look for a worker at the same time
 		_, path := s.post(lighthouse(nil))
-		stream := s.openStream(path)
+		streams = append(streams, s.openStream(path))
+	}
+	for _, stream := range streams {
 		await(t, stream, 5*time.Second, "a job at a worker", func(m message) bool { return strings.Contains(m.data, "image_streaming") })
-		streams = append(streams, stream)
 	}
 	close(gate)
 	for _, stream := range streams {
@@ -331,6 +347,17 @@ func TestQueenCheck39Fairness(t *testing.T) {
 	}
 	if len(a.posts) != 2 || len(b.posts)-before != 2 {
 		t.Errorf("of four jobs at a time one worker got %d, the other %d", len(a.posts), len(b.posts)-before)
+	}
+}
+
+// gated draws once the gate is open.
+func gated(gate <-chan struct{}) func(io.Writer, *http.Request) {
+	return func(out io.Writer, r *http.Request) {
+		select {
+		case <-gate:
+			drawn(out, r)
+		case <-r.Context().Done():
+		}
 	}
 }
 
@@ -349,15 +376,20 @@ func (s *server) waitForStatus(fits func(string) bool) {
 	}
 }
 
-func TestQueenCheck40WorkerByName(t *testing.T) {
+func TestCheck40WorkerByName(t *testing.T) {
+	check(t, ours, "worker_id chooses the worker")
 	t.Parallel()
 	s, h := startQueen(t), newHive(t)
-	a, b := newWorker(t), newWorker(t)
-	h.join(s, a, b)
+	first, second := newWorker(t), newWorker(t)
+	h.join(s, first, second)
+	h.tell(entryOf(first.port(), 0), entryOf(second.port(), 90)) // by itself she would take the first
+	s.waitForStatus(func(text string) bool { return strings.Contains(text, `"gpu_util_pct":90`) })
 	for range 3 {
-		s.made(lighthouse(fields{"worker_id": "llm-" + b.port()}))
+		if _, _, marker := parts(t, s.made(lighthouse(fields{"worker_id": "llm-" + second.port()}))); marker != "[DONE]" {
+			t.Errorf("a job ended with %q", marker)
+		}
 	}
-	if len(a.posts) != 0 || len(b.posts) != 3 {
-		t.Errorf("the one named got %d of three jobs, the other %d", len(b.posts), len(a.posts))
+	if len(first.posts) != 0 || len(second.posts) != 3 {
+		t.Errorf("the one named got %d of three jobs, the other %d", len(second.posts), len(first.posts))
 	}
 }

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"regexp"
+	"testing"
+)
+
+// The tests named TestCheckNN… are the checks of the protocol between clients, queens, hives and workers, by their numbers
+// there. They start the real program and know nothing of it but what comes over the wire. docs/conformance.md.
+
+// Where a check comes from.
+const (
+	rbee = "S"   // rbee does the same
+	ours = "O"   // the protocol leaves it open; a rule of our own
+	both = "S/O" // a bit of each
+)
+
+var checkName = regexp.MustCompile(`^TestCheck[0-4]\d[A-Z]`)
+
+// check says what a test checks, for the table of make conformance.
+func check(t *testing.T, from, title string) {
+	t.Helper()
+	if !checkName.MatchString(t.Name()) {
+		t.Fatalf("a check's name begins with TestCheck and its number in two digits; this is %s", t.Name())
+	}
+	t.Attr("from", from)
+	t.Attr("title", title)
+}
