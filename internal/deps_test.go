@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/bus":       nil,
 	"internal/natstest":  nil,
 	"internal/sse":       nil,
+	"internal/door":      nil,
 
 	"internal/models": {"internal/weights", "internal/builtin"},
 	"internal/nn":     {"gpu", "shaders", "internal/weights", "internal/reference"},
@@ -49,11 +50,11 @@ var mayImport = map[string][]string{
 	"internal/events":  {"internal/job", "internal/bus"},
 	"internal/store":   {"internal/job", "internal/bus"},
 	"internal/client":  {"internal/job", "internal/sse"},
-	"internal/queen":   {"internal/job", "internal/sse"},
+	"internal/queen":   {"internal/job", "internal/door", "internal/sse"},
 	"internal/webhook": {"internal/job", "internal/queue"},
 	"web":              {"internal/job"},
-	"internal/api": {"internal/job", "internal/queue", "internal/events", "internal/store", "internal/picture",
-		"internal/sse", "web"},
+	"internal/api": {"internal/job", "internal/door", "internal/queue", "internal/events", "internal/store",
+		"internal/picture", "internal/sse", "web"},
 
 	"internal/engine": {"internal/job", "internal/queue", "internal/events", "internal/store", "internal/sd", "gpu",
 		"internal/picture", "internal/sampler"},

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"waggle/internal/api"
+	"waggle/internal/door"
 )
 
 // listenFlags say where a server listens, and to whom. The command that embeds them sets the variables port and portenv.
@@ -26,23 +26,29 @@ type listenFlags struct {
 	tokenFlags `embed:""`
 }
 
-// listen opens the port, for those who have one of the keys. It refuses to be open to strangers.
-func (c *listenFlags) listen() (net.Listener, []api.Key, error) {
+// listen opens the port, and says for whom. It refuses to be open to strangers.
+func (c *listenFlags) listen() (net.Listener, door.Config, error) {
+	to, err := c.door()
+	if err != nil {
+		return nil, to, err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(c.Bind, strconv.Itoa(c.Port)))
+	if err != nil {
+		return nil, to, fmt.Errorf("listen on %s port %d: %w; %s", c.Bind, c.Port, plainNetError(err), listenAdvice(err))
+	}
+	return listener, to, nil
+}
+
+// door is for those who have one of the keys.
+func (c *listenFlags) door() (door.Config, error) {
 	keys, err := c.keys()
 	if err == nil {
 		err = c.check(keys)
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(c.Bind, strconv.Itoa(c.Port)))
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen on %s port %d: %w; %s", c.Bind, c.Port, plainNetError(err), listenAdvice(err))
-	}
-	return listener, keys, nil
+	return door.Config{Keys: keys, Origins: c.Origins, Hosts: c.Hosts}, err
 }
 
-func (c *listenFlags) check(keys []api.Key) error {
+func (c *listenFlags) check(keys []door.Key) error {
 	if len(keys) == 0 && c.Bind != "localhost" {
 		if ip := net.ParseIP(c.Bind); ip == nil || !ip.IsLoopback() {
 			return fmt.Errorf("--bind %s can be reached by others: give a --token that they must know", c.Bind)

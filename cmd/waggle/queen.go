@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"waggle/internal/api"
 	"waggle/internal/queen"
 	"waggle/web"
 )
@@ -22,16 +21,16 @@ type queenCommand struct {
 
 // Run routes operations to workers until ctx ends or somebody asks for shutdown.
 func (c *queenCommand) Run(ctx context.Context) error {
-	listener, keys, err := c.listen()
+	listener, to, err := c.listen()
 	if err != nil {
 		return err
 	}
-	if c.WorkerToken != "" && len(keys) == 0 {
+	if c.WorkerToken != "" && len(to.Keys) == 0 {
 		listener.Close()
 		return errors.New("--worker-token is shown to every worker that reports: give a --token too, so that strangers cannot pass for one")
 	}
 	q := queen.New(queen.Config{
-		Version: version, Built: built(), Tokens: secrets(keys), WorkerToken: c.WorkerToken, Origins: c.Origins, Hosts: c.Hosts,
+		Version: version, Built: built(), WorkerToken: c.WorkerToken, Door: to,
 		Page: func(now func() queen.Snapshot) http.Handler {
 			return web.QueenHandler(version, func() web.Fleet { return fleetView(now()) })
 		},
@@ -57,13 +56,6 @@ func (c *queenCommand) subscribe(q *queen.Queen) error {
 		}
 	}
 	return nil
-}
-
-func secrets(keys []api.Key) (list []string) {
-	for _, k := range keys {
-		list = append(list, k.Secret)
-	}
-	return list
 }
 
 // built is when the source of this program was committed, as its build recorded it; empty if it did not.

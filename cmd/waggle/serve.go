@@ -67,7 +67,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	if err := c.checkLimits(); err != nil {
 		return nil, err
 	}
-	listener, keys, err := c.listen()
+	listener, to, err := c.listen()
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
 		Tokenize: w.catalog.tokenize, Webhook: w.webhooks.Check,
-		Reachable: w.bus.Connected, Keys: keys, Origins: c.Origins, Hosts: c.Hosts, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
+		Reachable: w.bus.Connected, Door: to, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
 }

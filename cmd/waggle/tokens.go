@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"waggle/internal/api"
+	"waggle/internal/door"
 )
 
 // tokenFlags are the secrets that let callers in.
@@ -16,7 +16,7 @@ type tokenFlags struct {
 }
 
 // keys reads the tokens. Empty ones are as good as none: they come from variables that are not set.
-func (f *tokenFlags) keys() (keys []api.Key, err error) {
+func (f *tokenFlags) keys() (keys []door.Key, err error) {
 	for i, text := range f.Tokens {
 		if text == "" {
 			continue
@@ -25,7 +25,7 @@ func (f *tokenFlags) keys() (keys []api.Key, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("--token %d: %w", i+1, err)
 		}
-		if slices.ContainsFunc(keys, func(k api.Key) bool { return k.Secret == key.Secret }) {
+		if slices.ContainsFunc(keys, func(k door.Key) bool { return k.Secret == key.Secret }) {
 			return nil, fmt.Errorf("--token %d: its secret is that of another: nobody could tell the two apart", i+1)
 		}
 		keys = append(keys, key)
@@ -40,13 +40,13 @@ var (
 )
 
 // parseToken reads NAME=SECRET or SECRET. Its errors show no secret.
-func parseToken(text string) (api.Key, error) {
+func parseToken(text string) (door.Key, error) {
 	found := namedToken.FindStringSubmatch(text)
 	if found == nil || padded.MatchString(text) && len(text)%4 == 0 {
-		return api.Key{Secret: text}, nil
+		return door.Key{Secret: text}, nil
 	}
 	if strings.Trim(found[2], "= ") == "" {
-		return api.Key{}, fmt.Errorf("there is no secret behind %s=", found[1])
+		return door.Key{}, fmt.Errorf("there is no secret behind %s=", found[1])
 	}
-	return api.Key{Name: found[1], Secret: found[2]}, nil
+	return door.Key{Name: found[1], Secret: found[2]}, nil
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"waggle/internal/api"
+	"waggle/internal/door"
 )
 
 func TestTokens(t *testing.T) {
@@ -14,17 +14,17 @@ func TestTokens(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		texts []string
-		want  []api.Key
+		want  []door.Key
 		err   string
 	}{
 		{"none", nil, nil, ""},
 		{"a variable that is not set", []string{""}, nil, ""},
-		{"plain", []string{"s3cret, with a comma"}, []api.Key{{Secret: "s3cret, with a comma"}}, ""},
-		{"named", []string{"anna=one=1", "bert=two"}, []api.Key{{Name: "anna", Secret: "one=1"}, {Name: "bert", Secret: "two"}}, ""},
-		{"two of one person", []string{"anna=one", "anna=two"}, []api.Key{{Name: "anna", Secret: "one"}, {Name: "anna", Secret: "two"}}, ""},
-		{"base64 of 16 bytes", []string{"AAECAwQFBgcICQoLDA0ODw=="}, []api.Key{{Secret: "AAECAwQFBgcICQoLDA0ODw=="}}, ""},
-		{"base64 of 32 bytes", []string{"a+ECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}, []api.Key{{Secret: "a+ECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}}, ""},
-		{"no name", []string{"=x", "a b=x"}, []api.Key{{Secret: "=x"}, {Secret: "a b=x"}}, ""},
+		{"plain", []string{"s3cret, with a comma"}, []door.Key{{Secret: "s3cret, with a comma"}}, ""},
+		{"named", []string{"anna=one=1", "bert=two"}, []door.Key{{Name: "anna", Secret: "one=1"}, {Name: "bert", Secret: "two"}}, ""},
+		{"two of one person", []string{"anna=one", "anna=two"}, []door.Key{{Name: "anna", Secret: "one"}, {Name: "anna", Secret: "two"}}, ""},
+		{"base64 of 16 bytes", []string{"AAECAwQFBgcICQoLDA0ODw=="}, []door.Key{{Secret: "AAECAwQFBgcICQoLDA0ODw=="}}, ""},
+		{"base64 of 32 bytes", []string{"a+ECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}, []door.Key{{Secret: "a+ECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}}, ""},
+		{"no name", []string{"=x", "a b=x"}, []door.Key{{Secret: "=x"}, {Secret: "a b=x"}}, ""},
 		{"no secret", []string{"x", "anna="}, nil, "--token 2: there is no secret behind anna="},
 		{"blank secret", []string{"anna= "}, nil, "no secret"},
 		{"one secret twice", []string{"anna=hidden", "bert=hidden"}, nil, "--token 2"},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"waggle/internal/client"
+	"waggle/internal/door"
 	"waggle/internal/job"
 	"waggle/internal/queue"
 )
@@ -236,7 +237,7 @@ func TestShutdown(t *testing.T) {
 
 // TestClient drives the server with the Go client.
 func TestClient(t *testing.T) {
-	h := start(t, script{step: time.Millisecond}, func(c *Config) { c.Keys = []Key{{Secret: "abc"}} })
+	h := start(t, script{step: time.Millisecond}, func(c *Config) { c.Door.Keys = []door.Key{{Secret: "abc"}} })
 	stranger, _ := client.New(h.url, "")
 	defer stranger.Close()
 	if _, err := stranger.Models(t.Context()); err == nil || !strings.Contains(err.Error(), "token") {

@@ -85,7 +85,7 @@ func (k *socket) obey(ctx context.Context, message []byte) {
 
 func (k *socket) refuse(ctx context.Context, ref json.RawMessage, err error) {
 	p := k.server.problemOf(err)
-	k.say(ctx, reply{Type: "error", Ref: ref, Message: strings.TrimSpace(p.message), Status: p.status})
+	k.say(ctx, reply{Type: "error", Ref: ref, Message: strings.TrimSpace(p.Message), Status: p.Status})
 }
 
 func (k *socket) submit(ctx context.Context, message []byte, answer reply) error {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -148,35 +147,3 @@ func TestBodies(t *testing.T) {
 		conn.Close()
 	}
 }
-
-// TestBudget: large bodies have room for so many bytes together; small ones need none.
-func TestBudget(t *testing.T) {
-	var b budget
-	zeros := func(n int64) io.Reader { return io.LimitReader(zero{}, n) }
-	_, full, err := b.read(zeros(budgetBytes - 1000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, release, err := b.read(zeros(smallBytes)); err != nil {
-		t.Errorf("a small body beside large ones: %v", err)
-	} else {
-		release()
-	}
-	_, release, err := b.read(zeros(smallBytes + 1<<20))
-	if release(); !errors.As(err, &problem{}) {
-		t.Errorf("one too many: %v", err)
-	}
-	full()
-	if n := b.used.Load(); n != 0 {
-		t.Errorf("%d bytes are still counted", n)
-	}
-	if body, release, err := b.read(zeros(smallBytes + 1<<20)); err != nil || len(body) != smallBytes+1<<20 {
-		t.Errorf("afterwards: %d bytes, %v", len(body), err)
-	} else {
-		release()
-	}
-}
-
-type zero struct{}
-
-func (zero) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 	"waggle/internal/queue"
 )
@@ -30,7 +31,7 @@ func timestamp() string { return time.Now().UTC().Format(time.RFC3339Nano) }
 
 // getHealth is GET /health: the process answers.
 func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]any{"status": "healthy", "timestamp": timestamp()})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"status": "healthy", "timestamp": timestamp()})
 }
 
 // getReady is GET /ready: the node can make pictures now.
@@ -47,13 +48,13 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if node.Status.Available() {
-		writeJSON(w, http.StatusOK, map[string]any{"ready": true, "timestamp": timestamp()})
+		door.WriteJSON(w, http.StatusOK, map[string]any{"ready": true, "timestamp": timestamp()})
 		return
 	}
 	if reason == "" {
 		reason = "model loading"
 	}
-	writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": reason, "timestamp": timestamp()})
+	door.WriteJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": reason, "timestamp": timestamp()})
 }
 
 // getInfo is GET /info: the worker object of the protocol.
@@ -64,7 +65,7 @@ func (s *Server) getInfo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	node.Models, node.Samplers, node.Schedules = nil, nil, nil
-	writeJSON(w, http.StatusOK, node)
+	door.WriteJSON(w, http.StatusOK, node)
 }
 
 // getNodes is GET /v1/nodes.
@@ -79,7 +80,7 @@ func (s *Server) getNodes(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"nodes": job.ReportNodes(nodes, waiting)})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"nodes": job.ReportNodes(nodes, waiting)})
 }
 
 // getModels is GET /v1/models: every model some node has, each once.
@@ -100,7 +101,7 @@ func (s *Server) getModels(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"models": models})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"models": models})
 }
 
 // getSamplers is GET /v1/samplers.
@@ -110,7 +111,7 @@ func (s *Server) getSamplers(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"samplers": node.Samplers, "schedules": node.Schedules})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"samplers": node.Samplers, "schedules": node.Schedules})
 }
 
 // tokenizeLimitBytes bounds the text of one question to the tokenizer.
@@ -118,7 +119,7 @@ const tokenizeLimitBytes = 64 << 10
 
 // postTokenize is POST /v1/tokenize {model, text}.
 func (s *Server) postTokenize(w http.ResponseWriter, r *http.Request) {
-	body, release, ok := s.readJSON(w, r)
+	body, release, ok := s.door.ReadJSON(w, r, s.BodyLimitBytes)
 	defer release()
 	if !ok {
 		return
@@ -138,7 +139,7 @@ func (s *Server) postTokenize(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, tokens)
+	door.WriteJSON(w, http.StatusOK, tokens)
 }
 
 // page is GET /, the page or whatever else stands there.

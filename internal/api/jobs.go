@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 	"waggle/internal/queue"
 )
@@ -48,7 +49,7 @@ func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
 	for i, record := range records {
 		list[i] = s.report(r.Context(), record)
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"jobs": list})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"jobs": list})
 }
 
 func listFilter(r *http.Request) (queue.Filter, error) {
@@ -74,5 +75,5 @@ func (s *Server) getJob(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, s.report(r.Context(), record))
+	door.WriteJSON(w, http.StatusOK, s.report(r.Context(), record))
 }

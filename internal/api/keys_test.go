@@ -9,14 +9,15 @@ import (
 	"strings"
 	"testing"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 )
 
 // TestSeveralKeys: each of several tokens opens every door, and its name is
 // that of the client between whom the queue is shared out.
 func TestSeveralKeys(t *testing.T) {
-	keys := []Key{{Name: "anna", Secret: "one, two"}, {Secret: "plain=="}, {Name: "bert", Secret: "b"}}
-	h := start(t, script{}, func(c *Config) { c.Keys = keys })
+	keys := []door.Key{{Name: "anna", Secret: "one, two"}, {Secret: "plain=="}, {Name: "bert", Secret: "b"}}
+	h := start(t, script{}, func(c *Config) { c.Door.Keys = keys })
 	_, port, _ := strings.Cut(strings.TrimPrefix(h.url, "http://"), ":")
 	for i, key := range keys {
 		want := []string{"anna", "token 2", "bert"}[i]
@@ -52,8 +53,8 @@ func (h *harness) isOf(id job.ID, client, door string) {
 
 // TestOneKey: callers with the one token are told apart by address, as without any.
 func TestOneKey(t *testing.T) {
-	for _, keys := range [][]Key{nil, {{Name: "all", Secret: "x"}}} {
-		h := start(t, script{}, func(c *Config) { c.Keys = keys })
+	for _, keys := range [][]door.Key{nil, {{Name: "all", Secret: "x"}}} {
+		h := start(t, script{}, func(c *Config) { c.Door.Keys = keys })
 		a := h.wants(h.call("POST", "/v1/jobs", jobBody(""), "Authorization: Bearer x"), 200, "{")
 		h.isOf(decodeJSON[submitted](t, a.body).JobID, "127.0.0.1", fmt.Sprint(len(keys), " keys"))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 	"waggle/internal/queue"
 )
@@ -20,7 +21,7 @@ func (s *Server) deleteJob(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.fail(w, err)
 	default:
-		writeJSON(w, http.StatusOK, changed{id, "cancelled"})
+		door.WriteJSON(w, http.StatusOK, changed{id, "cancelled"})
 	}
 }
 
@@ -62,7 +63,7 @@ func (s *Server) changeJob(order string) http.HandlerFunc {
 		if record.State == job.Running && record.PauseRequested {
 			status = "pausing"
 		}
-		writeJSON(w, http.StatusOK, changed{id, status})
+		door.WriteJSON(w, http.StatusOK, changed{id, status})
 	}
 }
 
@@ -113,13 +114,13 @@ func (s *Server) whyNot(ctx context.Context, order string, id, before job.ID) er
 	r, err := s.Queue.Get(ctx, id)
 	switch {
 	case errors.Is(err, queue.ErrNotFound):
-		return problem{http.StatusNotFound, fmt.Sprintf("Job %s not found", id)}
+		return door.Problemf(http.StatusNotFound, "Job %s not found", id)
 	case err != nil:
 		return err
 	case r.State.Final():
-		return problem{http.StatusConflict, fmt.Sprintf("Job %s has ended (%s) and cannot be %s", id, r.State, verb)}
+		return door.Problemf(http.StatusConflict, "Job %s has ended (%s) and cannot be %s", id, r.State, verb)
 	case r.State != job.Queued:
-		return problem{http.StatusConflict, fmt.Sprintf("Job %s is %s; only a job that waits can be %s", id, r.State, verb)}
+		return door.Problemf(http.StatusConflict, "Job %s is %s; only a job that waits can be %s", id, r.State, verb)
 	}
-	return problem{http.StatusConflict, fmt.Sprintf("Job %.64q does not wait in the same line: want one of the same client and priority", before)}
+	return door.Problemf(http.StatusConflict, "Job %.64q does not wait in the same line: want one of the same client and priority", before)
 }

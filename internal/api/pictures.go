@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/image/draw"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 	"waggle/internal/picture"
 	"waggle/internal/queue"
@@ -203,5 +204,5 @@ func (s *Server) deletePictures(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "deleted"})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "deleted"})
 }

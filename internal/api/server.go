@@ -3,22 +3,22 @@
 // jobs go into the queue, what they report comes out of the event log, and
 // what machines can do is read from their node records.
 //
-// Files: guard.go and keys.go decide who may come in, submit.go takes jobs,
-// stream.go sends their events, orders.go changes what becomes of them,
+// Files: server.go has the routes, submit.go takes jobs, stream.go sends their events, orders.go changes what becomes of them,
 // socket.go does all of it on one connection, jobs.go and pictures.go show what
 // there is, info.go what this node is.
 package api
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
+	"waggle/internal/door"
 	"waggle/internal/events"
 	"waggle/internal/job"
 	"waggle/internal/queue"
@@ -51,16 +51,10 @@ type Config struct {
 	// Page serves / and /static/; nil serves one line of text.
 	Page http.Handler
 
-	// Keys are the bearer tokens, one of which everyone must send; without any, nobody need.
-	Keys []Key
-	// Origins are web sites (scheme://host) whose scripts may call; "*" all.
-	Origins []string
-	// Hosts are names this server is reached by, besides localhost and any
-	// address written in digits.
-	Hosts []string
+	// Door says who may come in; what it needs of this package is filled in.
+	Door door.Config
 
 	BodyLimitBytes int64         // default job.BodyLimitBytes
-	BodyTime       time.Duration // for a body to come; default 5 min
 	KeepAlive      time.Duration // silence before a comment line; default 15 s
 	Log            *slog.Logger  // default: none
 }
@@ -69,31 +63,20 @@ type Config struct {
 type Server struct {
 	Config
 	handler  http.Handler
-	keys     keyring
+	door     *door.Door
 	previews previewCache
 	wires    wireCache
-	bodies   budget
 
 	stop    chan struct{} // closed by Close: streams and sockets end
 	once    sync.Once
-	sockets sync.WaitGroup
-	open    chan struct{} // one token a socket
+	sockets *door.Places
+	running sync.WaitGroup // the sockets
 }
 
-const (
-	socketsLimit    = 256
-	headerTimeout   = 10 * time.Second
-	idleTimeout     = 2 * time.Minute
-	bodyTimeout     = 5 * time.Minute
-	shutdownTimeout = time.Second
-	headerLimit     = 64 << 10
-)
+const socketsLimit = 256
 
 // New returns a server; serve its Handler, or let Serve do it.
 func New(c Config) *Server {
-	if c.BodyTime == 0 {
-		c.BodyTime = bodyTimeout
-	}
 	if c.BodyLimitBytes == 0 {
 		c.BodyLimitBytes = job.BodyLimitBytes
 	}
@@ -109,9 +92,17 @@ func New(c Config) *Server {
 	if c.Webhook == nil {
 		c.Webhook = noWebhooks
 	}
-	s := &Server{Config: c, keys: newKeyring(c.Keys), stop: make(chan struct{}), open: make(chan struct{}, socketsLimit)}
-	s.handler = s.guard(bare(s.routes()))
+	c.Door.Public, c.Door.Log = public, c.Log
+	s := &Server{Config: c, door: door.New(c.Door), stop: make(chan struct{}), sockets: door.NewPlaces(socketsLimit, socketsLimit)}
+	s.handler = s.door.Guard(s.routes())
 	return s
+}
+
+// public are the routes without secrets: whether the server lives, and the
+// page, which has no data of its own and asks for all of it.
+func public(r *http.Request) bool {
+	p := r.URL.Path
+	return p == "/" || p == "/favicon.ico" || p == "/health" || p == "/ready" || strings.HasPrefix(p, "/static/")
 }
 
 // Handler returns the whole of the service.
@@ -148,57 +139,17 @@ func (s *Server) routes() *http.ServeMux {
 	return m
 }
 
-// bare answers what no route takes (404, 405) without a body, as the protocol has it.
-func bare(m *http.ServeMux) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := m.Handler(r); pattern == "" {
-			w = bodyless{w}
-		}
-		m.ServeHTTP(w, r)
-	})
-}
-
-// bodyless lets the status and headers of an answer through.
-type bodyless struct{ http.ResponseWriter }
-
-func (b bodyless) WriteHeader(status int) {
-	b.Header().Del("Content-Type")
-	b.ResponseWriter.WriteHeader(status)
-}
-
-func (b bodyless) Write(p []byte) (int, error) { return len(p), nil }
-
 // Serve answers on a listener until ctx ends, then closes all streams and
 // sockets and returns. It owns the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	h := &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: headerLimit, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
-	served := make(chan error, 1)
-	go func() { served <- h.Serve(l) }()
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-served:
-	}
-	s.Close()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	if h.Shutdown(limit) != nil {
-		h.Close()
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	return s.door.Serve(ctx, l, s.handler, s.Close)
 }
 
 // Close ends all event streams and sockets, and waits for the sockets. Jobs
 // are not touched: their streams can be read again elsewhere or later.
 func (s *Server) Close() {
 	s.once.Do(func() { close(s.stop) })
-	s.sockets.Wait()
+	s.running.Wait()
 }
 
 func (s *Server) closing() bool {

@@ -13,7 +13,9 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
+	"waggle/internal/queue"
 )
 
 const (
@@ -60,12 +62,12 @@ type socket struct {
 
 // socket is GET /v1/ws.
 func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
-	if !s.enter() {
-		w.Header().Set("Retry-After", retryAfterSeconds)
-		http.Error(w, "Too many connections", http.StatusServiceUnavailable)
+	client := s.door.ClientOf(r)
+	leave, ok := s.enter(w, client)
+	if !ok {
 		return
 	}
-	defer s.leave()
+	defer leave()
 	upgrader := websocket.Upgrader{
 		HandshakeTimeout: socketWriteTimeout,
 		Subprotocols:     []string{socketProtocol},
@@ -75,28 +77,27 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Upgrade has answered
 	}
-	k := &socket{server: s, client: s.clientOf(r), conn: conn, text: make(chan [][]byte), frames: newFrameBox(), subs: map[job.ID]*subscription{}}
+	k := &socket{server: s, client: client, conn: conn, text: make(chan [][]byte), frames: newFrameBox(), subs: map[job.ID]*subscription{}}
 	k.run()
 }
 
-// enter counts a socket, unless there are too many or the server closes.
-func (s *Server) enter() bool {
-	select {
-	case s.open <- struct{}{}:
-	default:
-		return false
+// enter counts a socket, or answers that there are too many or the server closes.
+func (s *Server) enter(w http.ResponseWriter, client string) (leave func(), ok bool) {
+	free, ok := s.sockets.Take(w, client)
+	if !ok {
+		return nil, false
 	}
-	s.sockets.Add(1)
+	s.running.Add(1)
+	leave = func() {
+		s.running.Done()
+		free()
+	}
 	if s.closing() {
-		s.leave()
-		return false
+		leave()
+		s.fail(w, queue.ErrClosed)
+		return nil, false
 	}
-	return true
-}
-
-func (s *Server) leave() {
-	s.sockets.Done()
-	<-s.open
+	return leave, true
 }
 
 // run serves the connection until it or the server closes.
@@ -139,13 +140,13 @@ func (k *socket) read(ctx context.Context) {
 
 // take reads a command and carries it out; false if the connection has failed.
 func (k *socket) take(ctx context.Context, r io.Reader) bool {
-	if k.conn.SetReadDeadline(time.Now().Add(bodyTimeout)) != nil {
+	if k.conn.SetReadDeadline(time.Now().Add(k.server.door.BodyTime)) != nil {
 		return false
 	}
-	message, release, err := k.server.bodies.read(r)
+	message, release, err := k.server.door.Read(r)
 	defer release()
 	switch {
-	case errors.As(err, &problem{}):
+	case errors.As(err, &door.Problem{}):
 		k.refuse(ctx, nil, err)
 	case err != nil:
 		return false

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 )
 
@@ -213,7 +214,7 @@ func TestSocketCancelAndStates(t *testing.T) {
 }
 
 func TestSocketDoor(t *testing.T) {
-	h := start(t, script{}, func(c *Config) { c.Keys = []Key{{Secret: "abc"}} })
+	h := start(t, script{}, func(c *Config) { c.Door.Keys = []door.Key{{Secret: "abc"}} })
 	address := "ws" + strings.TrimPrefix(h.url, "http") + "/v1/ws"
 	armoured := base64.RawURLEncoding.EncodeToString([]byte("abc"))
 	for _, row := range []struct {

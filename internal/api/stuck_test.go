@@ -299,12 +299,12 @@ func (q *quiet) watch(id job.ID, watchers, events int) *atomic.Int64 {
 // letGo checks that readers that have been deaf since now are dropped in time.
 func (q *quiet) letGo(stream net.Conn, socket *websocket.Conn) {
 	q.Helper()
-	if n := len(q.server.open); n != 1 {
+	if n := q.server.sockets.Taken(); n != 1 {
 		q.Errorf("%d sockets are open, want the stuck one alone", n)
 	}
 	time.Sleep(socketWriteTimeout)
 	synctest.Wait()
-	if n := len(q.server.open); n != 0 {
+	if n := q.server.sockets.Taken(); n != 0 {
 		q.Errorf("the stuck socket is still open after %v", socketWriteTimeout)
 	}
 	if _, err := socket.NetConn().Read(make([]byte, 1)); !errors.Is(err, io.EOF) {

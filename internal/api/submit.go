@@ -2,13 +2,10 @@ package api
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"mime"
 	"net/http"
 	"strings"
-	"time"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 )
 
@@ -22,41 +19,17 @@ func streamURL(id job.ID) string { return "/v1/jobs/" + string(id) + "/stream" }
 
 // postJob is POST /v1/jobs.
 func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
-	body, release, ok := s.readJSON(w, r)
+	body, release, ok := s.door.ReadJSON(w, r, s.BodyLimitBytes)
 	defer release()
 	if !ok {
 		return
 	}
-	record, err := s.submit(r.Context(), body, r.Header.Get("Idempotency-Key"), s.clientOf(r))
+	record, err := s.submit(r.Context(), body, r.Header.Get("Idempotency-Key"), s.door.ClientOf(r))
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, submitted{record.ID, streamURL(record.ID)})
-}
-
-// readJSON reads a whole body within the limits of size and time, or answers
-// why not. Call release when the body is no longer needed.
-func (s *Server) readJSON(w http.ResponseWriter, r *http.Request) (body []byte, release func(), ok bool) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
-		http.Error(w, "Expected request with `Content-Type: application/json`", http.StatusUnsupportedMediaType)
-		return nil, func() {}, false
-	}
-	body, release, err = s.bodies.read(http.MaxBytesReader(w, r.Body, s.BodyLimitBytes))
-	if err == nil {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // what limitBody has set
-	}
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		http.Error(w, fmt.Sprintf("Failed to buffer the request body: more than %d bytes", tooLarge.Limit), http.StatusRequestEntityTooLarge)
-	case errors.As(err, &problem{}):
-		s.fail(w, err)
-	case err != nil:
-		http.Error(w, "Failed to buffer the request body: "+err.Error(), http.StatusBadRequest)
-	}
-	return body, release, err == nil
+	door.WriteJSON(w, http.StatusOK, submitted{record.ID, streamURL(record.ID)})
 }
 
 // submit checks an operation and queues it. key is a client's idempotency key.

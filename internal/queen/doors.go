@@ -5,12 +5,11 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 	"waggle/internal/sse"
 )
@@ -65,7 +64,7 @@ func (q *Queen) postHive(w http.ResponseWriter, r *http.Request) {
 		unavailable(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "message": "Subscribed to hive " + ready.HiveID + " SSE stream"})
+	door.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok", "message": "Subscribed to hive " + ready.HiveID + " SSE stream"})
 }
 
 // hiveAddress reads a hive's URL. Hives call themselves by a loopback address:
@@ -93,11 +92,11 @@ func portOf(u *url.URL) string {
 
 // callerOf is the address that a request came from, in digits.
 func callerOf(r *http.Request) string {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
+	address := door.AddressOf(r)
+	if !address.IsValid() {
 		return ""
 	}
-	return from.Addr().Unmap().String()
+	return address.String()
 }
 
 // postHeartbeat is POST /v1/worker-heartbeat: a worker tells of itself.
@@ -115,16 +114,16 @@ func (q *Queen) postHeartbeat(w http.ResponseWriter, r *http.Request) {
 		unavailable(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "message": "Heartbeat received from worker " + b.Worker.ID})
+	door.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok", "message": "Heartbeat received from worker " + b.Worker.ID})
 }
 
 // streamHeartbeats is GET /v1/heartbeats/stream: the fleet as it lives.
 func (q *Queen) streamHeartbeats(w http.ResponseWriter, r *http.Request) {
-	release, ok := q.reader(w)
+	leave, ok := q.readers.Take(w, q.door.ClientOf(r))
 	if !ok {
 		return
 	}
-	defer release()
+	defer leave()
 	beats, stop := q.hub.watch()
 	defer stop()
 	out := sse.NewWriter(w)
@@ -144,24 +143,13 @@ func (q *Queen) streamHeartbeats(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reader counts an open stream until release is called.
-func (q *Queen) reader(w http.ResponseWriter) (release func(), ok bool) {
-	select {
-	case q.readers <- struct{}{}:
-		return func() { <-q.readers }, true
-	default:
-		unavailable(w, errors.New("too many open streams"))
-		return nil, false
-	}
-}
-
 // getInfo is GET /v1/info.
 func (q *Queen) getInfo(w http.ResponseWriter, r *http.Request) {
 	port := 0
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
 		port = a.Port
 	}
-	writeJSON(w, http.StatusOK, map[string]any{
+	door.WriteJSON(w, http.StatusOK, map[string]any{
 		"base_url": "http://" + r.Host, "port": port, "version": q.Version, "features": []string{}, "build_timestamp": q.Built,
 	})
 }
@@ -169,44 +157,10 @@ func (q *Queen) getInfo(w http.ResponseWriter, r *http.Request) {
 // postShutdown is POST /v1/shutdown: the queen ends soon after her answer.
 func (q *Queen) postShutdown(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusOK)
-	q.once.Do(func() { time.AfterFunc(shutdownDelay, func() { close(q.quit) }) })
+	time.AfterFunc(shutdownDelay, q.quit)
 }
 
 // unavailable answers that there is no room now.
 func unavailable(w http.ResponseWriter, err error) {
-	w.Header().Set("Retry-After", strconv.Itoa(5))
-	http.Error(w, "Try again later: "+err.Error(), http.StatusServiceUnavailable)
+	door.Problemf(http.StatusServiceUnavailable, "Try again later: %v", err).Answer(w)
 }
-
-// writeJSON answers with a value. An error here means the client has gone.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		http.Error(w, "internal error", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	w.Write(append(b, '\n'))
-}
-
-// bare answers what no route takes (404, 405) without a body, as the protocol has it.
-func bare(m *http.ServeMux) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := m.Handler(r); pattern == "" {
-			w = bodyless{w}
-		}
-		m.ServeHTTP(w, r)
-	})
-}
-
-// bodyless lets the status and headers of an answer through.
-type bodyless struct{ http.ResponseWriter }
-
-func (b bodyless) WriteHeader(status int) {
-	b.Header().Del("Content-Type")
-	b.ResponseWriter.WriteHeader(status)
-}
-
-func (b bodyless) Write(p []byte) (int, error) { return len(p), nil }

@@ -1,14 +1,17 @@
 package queen
 
 import (
+	"encoding/base64"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"waggle/internal/door"
 )
 
 // Who may come in: names, sites, tokens.
 func TestGuard(t *testing.T) {
-	const token = "honey"
+	keys := []door.Key{{Secret: "honey"}, {Name: "anna", Secret: "other"}}
 	for _, row := range []struct {
 		name, method, url string
 		header            string // "Name: value" lines
@@ -17,20 +20,20 @@ func TestGuard(t *testing.T) {
 	}{
 		{"by its address", "GET", "http://127.0.0.1/v1/info", "", nil, 200},
 		{"by a name that is not ours", "GET", "http://evil.example/v1/info", "", nil, 403},
-		{"by a name that is", "GET", "http://queen.example/v1/info", "", func(c *Config) { c.Hosts = []string{"queen.example"} }, 200},
+		{"by a name that is", "GET", "http://queen.example/v1/info", "", func(c *Config) { c.Door.Hosts = []string{"queen.example"} }, 200},
 		{"from another site", "POST", "http://localhost/v1/shutdown", "Origin: http://evil.example", nil, 403},
 		{"from no site at all", "POST", "http://localhost/v1/shutdown", "Origin: null", nil, 403},
 		{"from its own page", "GET", "http://localhost/v1/info", "Origin: http://localhost", nil, 200},
-		{"from a site that may", "GET", "http://localhost/v1/info", "Origin: http://good.example", func(c *Config) { c.Origins = []string{"http://good.example"} }, 200},
-		{"asked before", "OPTIONS", "http://localhost/v1/jobs", "Origin: http://good.example\nAccess-Control-Request-Method: POST", func(c *Config) { c.Origins = []string{"*"} }, 200},
-		{"without the token", "GET", "http://localhost/v1/info", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 401},
-		{"the page without it", "GET", "http://localhost/", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 401},
-		{"health without it", "GET", "http://localhost/health", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 200},
-		{"with another", "GET", "http://localhost/v1/info", "Authorization: Bearer wax", func(c *Config) { c.Tokens = []string{token, "other"} }, 401},
-		{"with the token", "GET", "http://localhost/v1/info", "Authorization: bearer honey", func(c *Config) { c.Tokens = []string{token, "other"} }, 200},
-		{"with the cookie", "GET", "http://localhost/", "Cookie: waggle_token=" + armour(token), func(c *Config) { c.Tokens = []string{token, "other"} }, 200},
-		{"the address it printed", "GET", "http://localhost/?token=honey", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 303},
-		{"another address", "GET", "http://localhost/?token=wax", "", func(c *Config) { c.Tokens = []string{token, "other"} }, 401},
+		{"from a site that may", "GET", "http://localhost/v1/info", "Origin: http://good.example", func(c *Config) { c.Door.Origins = []string{"http://good.example"} }, 200},
+		{"asked before", "OPTIONS", "http://localhost/v1/jobs", "Origin: http://good.example\nAccess-Control-Request-Method: POST", func(c *Config) { c.Door.Origins = []string{"*"} }, 200},
+		{"without the token", "GET", "http://localhost/v1/info", "", func(c *Config) { c.Door.Keys = keys }, 401},
+		{"the page without it", "GET", "http://localhost/", "", func(c *Config) { c.Door.Keys = keys }, 401},
+		{"health without it", "GET", "http://localhost/health", "", func(c *Config) { c.Door.Keys = keys }, 200},
+		{"with another", "GET", "http://localhost/v1/info", "Authorization: Bearer wax", func(c *Config) { c.Door.Keys = keys }, 401},
+		{"with the token", "GET", "http://localhost/v1/info", "Authorization: bearer honey", func(c *Config) { c.Door.Keys = keys }, 200},
+		{"with the cookie", "GET", "http://localhost/", "Cookie: waggle_token=" + base64.RawURLEncoding.EncodeToString([]byte("honey")), func(c *Config) { c.Door.Keys = keys }, 200},
+		{"the address it printed", "GET", "http://localhost/?token=honey", "", func(c *Config) { c.Door.Keys = keys }, 303},
+		{"another address", "GET", "http://localhost/?token=wax", "", func(c *Config) { c.Door.Keys = keys }, 401},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var c Config

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 	"waggle/internal/sse"
 )
@@ -25,13 +26,13 @@ func (q *Queen) postJob(w http.ResponseWriter, r *http.Request) {
 		unavailable(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, accepted{string(id), "/v1/jobs/" + string(id) + "/stream"})
+	door.WriteJSON(w, http.StatusOK, accepted{string(id), "/v1/jobs/" + string(id) + "/stream"})
 }
 
 // listJobs is GET /v1/jobs: the newest first.
 func (q *Queen) listJobs(w http.ResponseWriter, _ *http.Request) {
 	list := q.shelf.list()
-	writeJSON(w, http.StatusOK, map[string]any{"jobs": list[:min(len(list), listLimit)]})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"jobs": list[:min(len(list), listLimit)]})
 }
 
 // getJob is GET /v1/jobs/{id}.
@@ -41,7 +42,7 @@ func (q *Queen) getJob(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Job not found", http.StatusNotFound)
 		return
 	}
-	writeJSON(w, http.StatusOK, j)
+	door.WriteJSON(w, http.StatusOK, j)
 }
 
 // deleteJob is DELETE /v1/jobs/{id}: cancel, here and at the worker.
@@ -51,7 +52,7 @@ func (q *Queen) deleteJob(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("Job %s not found or cannot be cancelled", id), http.StatusNotFound)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "cancelled"})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "cancelled"})
 }
 
 // streamJob is GET /v1/jobs/{id}/stream: the first reader starts the job, any
@@ -63,11 +64,11 @@ func (q *Queen) streamJob(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("Job %s not found or already streaming", id), http.StatusNotFound)
 		return
 	}
-	release, ok := q.reader(w)
+	leave, ok := q.readers.Take(w, q.door.ClientOf(r))
 	if !ok {
 		return
 	}
-	defer release()
+	defer leave()
 	out := sse.NewWriter(w)
 	if r.Method == http.MethodHead {
 		return

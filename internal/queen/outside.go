@@ -14,8 +14,11 @@ import (
 	"waggle/internal/sse"
 )
 
-// answerLimit bounds answers of others that are read as a whole, in bytes.
-const answerLimit = 64 << 10
+// Bounds of others' answers, in bytes.
+const (
+	answerLimit       = 64 << 10 // of one that is read as a whole
+	answerHeaderLimit = 64 << 10
+)
 
 // dialError is a connection that did not come about.
 type dialError struct{ error }
@@ -37,7 +40,7 @@ func newClient(t timing) *http.Client {
 				return c, nil
 			},
 			DisableKeepAlives: true, DisableCompression: true,
-			ResponseHeaderTimeout: t.answer, MaxResponseHeaderBytes: headerLimit,
+			ResponseHeaderTimeout: t.answer, MaxResponseHeaderBytes: answerHeaderLimit,
 		},
 	}
 }

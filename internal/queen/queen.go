@@ -7,20 +7,18 @@
 // it, subscription.go listens to hives. operation.go reads what is asked,
 // schedule.go chooses a worker, relay.go works with it, run.go does the rest.
 // shelf.go keeps jobs and what was said of them, narration.go is how she says
-// it. guard.go decides who may come in, doors.go and the files named after it
-// are the routes.
+// it. doors.go has the routes, jobs.go those of jobs.
 package queen
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
 )
 
@@ -33,15 +31,10 @@ type Config struct {
 	// things are; nil serves one line of text.
 	Page func(now func() Snapshot) http.Handler
 
-	// Tokens are the bearer tokens of which everyone must show one; none lets all in.
-	Tokens []string
 	// WorkerToken is the bearer token shown to workers.
 	WorkerToken string
-	// Origins are web sites (scheme://host) whose scripts may call; "*" all.
-	Origins []string
-	// Hosts are names the queen is reached by, besides localhost and any
-	// address written in digits.
-	Hosts []string
+	// Door says who may come in; what it needs of this package is filled in.
+	Door door.Config
 
 	Log *slog.Logger // default: none
 
@@ -78,32 +71,25 @@ type timing struct {
 	unopened  time.Duration // a submitted job waits for its stream to be opened
 }
 
-const (
-	headerTimeout   = 10 * time.Second
-	idleTimeout     = 2 * time.Minute
-	bodyTimeout     = 5 * time.Minute
-	shutdownTimeout = time.Second
-	shutdownDelay   = 500 * time.Millisecond // between the answer to /v1/shutdown and the end
-	headerLimit     = 64 << 10
-)
+const shutdownDelay = 500 * time.Millisecond // between the answer to /v1/shutdown and the end
 
 // Queen routes until Close.
 type Queen struct {
 	Config
+	door    *door.Door
 	handler http.Handler
 	fleet   *fleet
 	shelf   *shelf
 	hub     *hub
-	readers chan struct{} // one token an open stream
-	reading atomic.Int64  // bytes of large bodies on their way
-	http    *http.Client  // towards hives and workers
+	readers *door.Places // of open streams
+	http    *http.Client // towards hives and workers
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	mu     sync.Mutex // of the moment in which work ends
 	work   sync.WaitGroup
-	quit   chan struct{} // closed by /v1/shutdown
-	once   sync.Once
+	asked  context.Context // ends with /v1/shutdown
+	quit   context.CancelFunc
 }
 
 // New returns a queen; serve her Handler, or let Serve do it. Close must be
@@ -111,12 +97,12 @@ type Queen struct {
 func New(c Config) *Queen {
 	c.fillIn()
 	q := &Queen{
-		Config: c, fleet: newFleet(c.limits, c.timing), shelf: newShelf(c.limits, c.timing), hub: newHub(),
-		readers: make(chan struct{}, c.limits.readers), http: newClient(c.timing), quit: make(chan struct{}),
+		Config: c, door: door.New(c.Door), fleet: newFleet(c.limits, c.timing), shelf: newShelf(c.limits, c.timing), hub: newHub(),
+		readers: door.NewPlaces(c.limits.readers, c.limits.readers), http: newClient(c.timing),
 	}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
-	g := guard{tokens: c.Tokens, origins: c.Origins, hosts: c.Hosts, public: public, log: c.Log}
-	q.handler = g.wrap(bare(q.routes()))
+	q.asked, q.quit = context.WithCancel(context.Background())
+	q.handler = q.door.Guard(q.routes())
 	q.spawn(q.tick)
 	return q
 }
@@ -128,6 +114,7 @@ func (c *Config) fillIn() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Door.Public, c.Door.Log = public, c.Log
 	if c.Page == nil {
 		c.Page = func(func() Snapshot) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("waggle queen\n")) })
@@ -176,28 +163,10 @@ func (q *Queen) Handler() http.Handler { return q.handler }
 // Serve answers on a listener until ctx ends or somebody asks for shutdown,
 // then closes. It owns the listener.
 func (q *Queen) Serve(ctx context.Context, l net.Listener) error {
-	h := &http.Server{
-		Handler: q.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: headerLimit, ErrorLog: slog.NewLogLogger(q.Log.Handler(), slog.LevelDebug),
-	}
-	served := make(chan error, 1)
-	go func() { served <- h.Serve(l) }()
-	var err error
-	select {
-	case <-ctx.Done():
-	case <-q.quit:
-	case err = <-served:
-	}
-	q.Close()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	if h.Shutdown(limit) != nil {
-		h.Close()
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(q.asked, stop)()
+	return q.door.Serve(ctx, l, q.handler, q.Close)
 }
 
 // Close ends all streams and subscriptions and waits for them. What workers

@@ -134,7 +134,7 @@ func TestReaderLeaves(t *testing.T) {
 		}
 		leave()
 		response.Body.Close()
-		waitFor(t, "the reader is gone", func() bool { return len(h.readers) == 0 })
+		waitFor(t, "the reader is gone", func() bool { return h.readers.Taken() == 0 })
 		waitFor(t, "the job is "+string(want), func() bool { j, _ := h.shelf.get(job.ID(id)); return j.State == want })
 		h.shelf.abandon(job.ID(id))
 	}
@@ -177,32 +177,6 @@ func TestStreamGoesOn(t *testing.T) {
 	rest, _ := io.ReadAll(response.Body)
 	if want := whole[strings.Index(whole, "event: complete"):]; string(rest) != want {
 		t.Errorf("after event %d:\n%s\nwant:\n%s", number, rest, want)
-	}
-}
-
-// Large bodies that come at the same time are bounded together.
-func TestBodiesAreBounded(t *testing.T) {
-	h := open(t, Config{limits: limits{bodyBytes: 1 << 20}})
-	body := append(bytes.Repeat([]byte(" "), 100<<10), "{}"...)
-	send := func() int {
-		response, err := http.Post(h.url+"/v1/jobs", "application/json", bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		return response.StatusCode
-	}
-	h.reading.Store(readingLimit)
-	if got := send(); got != http.StatusServiceUnavailable {
-		t.Errorf("a large body while there is no room: %d", got)
-	}
-	h.reading.Store(0)
-	if got := send(); got != http.StatusOK || h.reading.Load() != 0 {
-		t.Errorf("a large body: %d, %d bytes still counted", got, h.reading.Load())
-	}
-	body = make([]byte, 1<<20+1)
-	if got := send(); got != http.StatusRequestEntityTooLarge {
-		t.Errorf("a body over the limit: %d", got)
 	}
 }
 

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"net"
@@ -7,28 +7,29 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 )
 
 // policy is for answers that are data; the page sends a wider one of its own.
 const policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
-// guard stands before every route: headers that keep browsers strict, the
+// Guard stands before every route: headers that keep browsers strict, the
 // names this server answers to, the sites that may call it, and the tokens.
-func (s *Server) guard(next http.Handler) http.Handler {
+// What no route takes (404, 405) is answered without a body.
+func (d *Door) Guard(routes *http.ServeMux) http.Handler {
+	next := bare(routes)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer s.survive(w, r)
-		s.limitBody(w, r)
+		defer d.survive(w, r)
+		d.limitBody(w, r)
 		secureHeaders(w.Header())
 		switch {
-		case !s.hostAllowed(r.Host):
+		case !d.hostAllowed(r.Host):
 			http.Error(w, "Host not allowed: "+r.Host, http.StatusForbidden)
-		case !s.originAllowed(w.Header(), r):
+		case !d.originAllowed(w.Header(), r):
 			http.Error(w, "Origin not allowed: "+r.Header.Get("Origin"), http.StatusForbidden)
 		case preflight(r):
 			w.WriteHeader(http.StatusOK)
-		case s.takesToken(w, r):
-		case !s.public(r) && !s.authorized(r):
+		case d.takesToken(w, r):
+		case !d.Public(r) && !d.authorized(r):
 			unauthorized(w)
 		default:
 			next.ServeHTTP(w, r)
@@ -36,17 +37,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// limitBody gives a body its time to come, whether a handler reads it or not:
-// what handlers leave of it net/http waits for, before it answers.
-func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.BodyTime)) // not every test writer has one
-	}
-}
-
 // survive turns a panic of a handler into a logged error. It lets through the
 // one that net/http itself asks handlers to raise.
-func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
+func (d *Door) survive(w http.ResponseWriter, r *http.Request) {
 	v := recover()
 	if v == nil {
 		return
@@ -54,7 +47,7 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 	if v == http.ErrAbortHandler {
 		panic(v)
 	}
-	s.Log.Error("request failed", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+	d.Log.Error("request failed", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
 	http.Error(w, "internal error", http.StatusInternalServerError)
 }
 
@@ -69,7 +62,7 @@ func secureHeaders(h http.Header) {
 // hostAllowed refuses names that are not ours: a page of evil.example that
 // makes its own name point to this machine sends that name as Host. Addresses
 // in digits cannot be made to point elsewhere.
-func (s *Server) hostAllowed(hostport string) bool {
+func (d *Door) hostAllowed(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
 		host = strings.Trim(hostport, "[]")
@@ -77,19 +70,19 @@ func (s *Server) hostAllowed(hostport string) bool {
 	if strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil {
 		return true
 	}
-	return slices.ContainsFunc(s.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
+	return slices.ContainsFunc(d.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
 // originAllowed lets through requests that no other site's script makes, and
 // those of sites the operator named, which get the headers their browser wants.
-func (s *Server) originAllowed(h http.Header, r *http.Request) bool {
+func (d *Door) originAllowed(h http.Header, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return true
 	}
 	h.Add("Vary", "Origin")
-	every := slices.Contains(s.Origins, "*")
-	if !every && !slices.Contains(s.Origins, origin) {
+	every := slices.Contains(d.Origins, "*")
+	if !every && !slices.Contains(d.Origins, origin) {
 		u, err := url.Parse(origin)
 		return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 	}
@@ -108,11 +101,4 @@ func (s *Server) originAllowed(h http.Header, r *http.Request) bool {
 
 func preflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
-}
-
-// public are the routes without secrets: whether the server lives, and the
-// page, which has no data of its own and asks for all of it.
-func (s *Server) public(r *http.Request) bool {
-	p := r.URL.Path
-	return p == "/" || p == "/favicon.ico" || p == "/health" || p == "/ready" || strings.HasPrefix(p, "/static/")
 }

@@ -1,4 +1,4 @@
-package api
+package door
 
 import (
 	"crypto/sha256"
@@ -78,33 +78,36 @@ func secretOf(r *http.Request) (secret string, sent bool) {
 }
 
 // authorized reports whether a request may come in: everybody may where there are no keys.
-func (s *Server) authorized(r *http.Request) bool {
-	_, found := s.keys.of(r)
-	return found || len(s.keys) == 0
+func (d *Door) authorized(r *http.Request) bool {
+	_, found := d.keys.of(r)
+	return found || len(d.keys) == 0
 }
 
-// clientOf tells callers apart, to share the queue out between them: by their
-// keys where there are several, else by address.
-func (s *Server) clientOf(r *http.Request) string {
-	if len(s.keys) > 1 {
-		if name, ok := s.keys.of(r); ok {
+// ClientOf tells callers apart, to share out between them: by their keys where
+// there are several, else by address.
+func (d *Door) ClientOf(r *http.Request) string {
+	if len(d.keys) > 1 {
+		if name, ok := d.keys.of(r); ok {
 			return name
 		}
 	}
-	return addressOf(r)
+	return networkOf(r)
 }
 
-// addressOf is a caller's address. Of one of version 6 a caller has the whole last half.
-func addressOf(r *http.Request) string {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
+// AddressOf is where a request came from; the zero Addr where that is not known.
+func AddressOf(r *http.Request) netip.Addr {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return from.Addr().Unmap()
+}
+
+// networkOf is what one caller has of addresses: of version 6 the whole last half.
+func networkOf(r *http.Request) string {
+	address := AddressOf(r).WithZone("")
+	switch {
+	case !address.IsValid():
 		return r.RemoteAddr
-	}
-	address := from.Addr().Unmap().WithZone("")
-	if address.Is6() {
-		if network, err := address.Prefix(64); err == nil {
-			address = network.Addr()
-		}
+	case address.Is6():
+		return netip.PrefixFrom(address, 64).Masked().Addr().String()
 	}
 	return address.String()
 }
@@ -137,16 +140,16 @@ func cookieName(r *http.Request) string {
 // takesToken answers /?token=…, the address the server prints for people: it
 // puts the token into a cookie that scripts cannot read and other sites cannot
 // send, and takes it out of the address bar.
-func (s *Server) takesToken(w http.ResponseWriter, r *http.Request) bool {
+func (d *Door) takesToken(w http.ResponseWriter, r *http.Request) bool {
 	token := r.URL.Query().Get("token")
 	if r.URL.Path != "/" || r.Method != http.MethodGet || token == "" {
 		return false
 	}
-	if _, known := s.keys.find(token); len(s.keys) > 0 && !known {
+	if _, known := d.keys.find(token); len(d.keys) > 0 && !known {
 		unauthorized(w)
 		return true
 	}
-	if len(s.keys) > 0 {
+	if len(d.keys) > 0 {
 		http.SetCookie(w, &http.Cookie{
 			Name: cookieName(r), Value: armour(token), Path: "/", MaxAge: 365 * 24 * 3600,
 			HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
@@ -159,7 +162,7 @@ func (s *Server) takesToken(w http.ResponseWriter, r *http.Request) bool {
 
 func unauthorized(w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", "Bearer")
-	writeJSON(w, http.StatusUnauthorized, map[string]any{
+	WriteJSON(w, http.StatusUnauthorized, map[string]any{
 		"error": map[string]string{"code": "unauthorized", "message": "This server wants a token: send Authorization: Bearer TOKEN, or open the address it printed."},
 	})
 }
