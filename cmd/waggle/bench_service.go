@@ -65,7 +65,7 @@ func startService(ctx context.Context, f modelFlags, dir string) (*service, erro
 	if err != nil {
 		return nil, err
 	}
-	server, err := client.New("http://"+w.address(), "")
+	server, err := client.New("http://"+w.address(), "", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -37,10 +37,11 @@ type generateCommand struct {
 	Plan      bool     `help:"Print the memory that the picture needs and make nothing."`
 	JSON      bool     `name:"json" help:"Print one JSON object a line instead of progress for people."`
 
-	Server string `placeholder:"URL" help:"Let this server make the picture, as http://host:port, instead of this machine."`
+	Server string `placeholder:"URL" help:"Let this server make the picture, as http://host:port or https://host:port, instead of this machine."`
 	Token  string `env:"WAGGLE_TOKEN" help:"The server's bearer token."`
 	Detach bool   `help:"With --server: print the job's id and leave; waggle jobs watches it."`
 
+	trustFlags `embed:""`
 	modelFlags `embed:""`
 }
 

@@ -13,9 +13,11 @@ import (
 
 // jobsCommand holds what all its verbs share: which server they speak to.
 type jobsCommand struct {
-	Server string `default:"http://127.0.0.1:8080" env:"WAGGLE_SERVER" placeholder:"URL" help:"The server, as http://host:port."`
+	Server string `default:"http://127.0.0.1:8080" env:"WAGGLE_SERVER" placeholder:"URL" help:"The server, as http://host:port or https://host:port."`
 	Token  string `env:"WAGGLE_TOKEN" help:"Its bearer token."`
 	JSON   bool   `name:"json" help:"Print JSON."`
+
+	trustFlags `embed:""`
 
 	List   listCommand  `cmd:"" help:"List jobs, the newest first."`
 	Show   showCommand  `cmd:"" help:"Show all that is known of jobs."`
@@ -37,7 +39,7 @@ type jobOrder func(ctx context.Context, server *client.Client, id job.ID) (statu
 
 // each carries out an order for one job after the other, up to the first that fails.
 func (c *jobsCommand) each(ctx context.Context, ids jobIDs, do jobOrder) error {
-	server, err := client.New(c.Server, c.Token)
+	server, err := c.connect(c.Server, c.Token)
 	if err != nil {
 		return err
 	}
@@ -144,7 +146,7 @@ type showCommand struct {
 
 // Run prints one report after the other.
 func (c *showCommand) Run(ctx context.Context, jobs *jobsCommand) error {
-	server, err := client.New(jobs.Server, jobs.Token)
+	server, err := jobs.connect(jobs.Server, jobs.Token)
 	if err != nil {
 		return err
 	}
@@ -181,7 +183,7 @@ type watchCommand struct {
 
 // Run follows a job; interrupting it does nothing to the job.
 func (c *watchCommand) Run(ctx context.Context, jobs *jobsCommand) error {
-	server, err := client.New(jobs.Server, jobs.Token)
+	server, err := jobs.connect(jobs.Server, jobs.Token)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ const farewellLimit = 2 * time.Second
 // remote has the pictures made by a server. Who interrupts it means the job, unless it was left there.
 func (c *generateCommand) remote(ctx context.Context) error {
 	began := time.Now()
-	server, err := client.New(c.Server, c.Token)
+	server, err := c.connect(c.Server, c.Token)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
 
-	"waggle/internal/client"
 	"waggle/internal/job"
 )
 
@@ -25,7 +24,7 @@ type listCommand struct {
 
 // Run prints a table, cut to the terminal's width.
 func (c *listCommand) Run(ctx context.Context, jobs *jobsCommand) error {
-	server, err := client.New(jobs.Server, jobs.Token)
+	server, err := jobs.connect(jobs.Server, jobs.Token)
 	if err != nil {
 		return err
 	}

@@ -238,12 +238,12 @@ func TestShutdown(t *testing.T) {
 // TestClient drives the server with the Go client.
 func TestClient(t *testing.T) {
 	h := start(t, script{step: time.Millisecond}, func(c *Config) { c.Door.Keys = []door.Key{{Secret: "abc"}} })
-	stranger, _ := client.New(h.url, "")
+	stranger, _ := client.New(h.url, "", nil)
 	defer stranger.Close()
 	if _, err := stranger.Models(t.Context()); err == nil || !strings.Contains(err.Error(), "token") {
 		t.Errorf("without a token: %v", err)
 	}
-	c, err := client.New(h.url, "abc")
+	c, err := client.New(h.url, "abc", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"waggle/internal/certs"
 	"waggle/internal/job"
 )
 
@@ -34,17 +36,18 @@ type Client struct {
 	http  *http.Client
 }
 
-// New returns a client for the server at address, as http://host:port. token
-// may be empty. Close it.
-func New(address, token string) (*Client, error) {
+// New returns a client for the server at address, as http://host:port or
+// https://host:port. token may be empty, and trust nil for the authorities of
+// this machine. Close it.
+func New(address, token string, trust *tls.Config) (*Client, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("server address %q: want http://host:port", address)
+		return nil, fmt.Errorf("server address %q: want http://host:port or https://host:port", address)
 	}
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
-		TLSHandshakeTimeout: connectTimeout, IdleConnTimeout: time.Minute,
+		TLSClientConfig: trust, TLSHandshakeTimeout: connectTimeout, ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
 	}
 	base := u.Scheme + "://" + u.Host + strings.TrimRight(u.Path, "/")
 	return &Client{base: base, token: token, http: &http.Client{Transport: transport}}, nil
@@ -203,7 +206,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, heade
 	return response, nil
 }
 
-// plain drops what repeats the address.
+// plain drops what repeats the address, and says what is wrong with a certificate.
 func plain(err error) error {
 	var request *url.Error
 	if errors.As(err, &request) {
@@ -213,7 +216,7 @@ func plain(err error) error {
 	if errors.As(err, &network) {
 		err = network.Err
 	}
-	return err
+	return certs.Explain(err)
 }
 
 // problem reads the text of an error: plain, or one of the JSON forms.
@@ -225,6 +228,8 @@ func problem(response *http.Response) error {
 		Error  struct{ Message string }
 	}
 	switch {
+	case strings.HasPrefix(message, certs.PlainHTTP):
+		message += " Use https://"
 	case err != nil || message == "":
 		message = http.StatusText(response.StatusCode)
 	case json.Unmarshal(text, &form) == nil && form.Error.Message != "":

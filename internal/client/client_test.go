@@ -24,7 +24,7 @@ func serve(t *testing.T, token string, f http.HandlerFunc) *Client {
 	t.Helper()
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	c, err := New(server.URL+"/", token)
+	c, err := New(server.URL+"/", token, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func serve(t *testing.T, token string, f http.HandlerFunc) *Client {
 
 func TestAddress(t *testing.T) {
 	for _, bad := range []string{"", "localhost:8080", "ftp://x", "http://", ":"} {
-		if _, err := New(bad, ""); err == nil {
+		if _, err := New(bad, "", nil); err == nil {
 			t.Errorf("%q was taken for a server's address", bad)
 		}
 	}
