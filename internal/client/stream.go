@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"waggle/internal/job"
@@ -26,29 +27,86 @@ const (
 // errBroken: a stream ended before the job's last event.
 var errBroken = errors.New("the event stream broke off")
 
+// Narration is what a queen says of a job between its events.
+type Narration struct {
+	Type   string `json:"type,omitempty"` // narration; data for programs; empty if it was plain text
+	Actor  string `json:"actor,omitempty"`
+	Action string `json:"action,omitempty"`
+	Human  string `json:"human,omitempty"` // in words; not fit for a terminal before it was cleaned
+	// Payload is what data is about.
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
 // Events follows a job from the event behind number after (0: from the first)
 // to its last one, a CompleteEvent or an ErrorEvent. A stream that breaks is
 // opened again where it broke. The sequence ends after the last event, or with
-// an error.
+// an error; without either if the server says no more than that all is said,
+// as queens do of operations that make no picture.
 func (c *Client) Events(ctx context.Context, id job.ID, after uint64) iter.Seq2[job.Event, error] {
+	return c.Follow(ctx, id, after, func(Narration) {})
+}
+
+// Follow is Events, with what is narrated in between.
+func (c *Client) Follow(ctx context.Context, id job.ID, after uint64, said func(Narration)) iter.Seq2[job.Event, error] {
 	return func(yield func(job.Event, error) bool) {
-		for try, wait := 1, firstWait; ; try, wait = try+1, 2*wait {
-			before := after
-			done, err := c.follow(ctx, id, &after, func(e job.Event) bool { return yield(e, nil) })
-			if done {
-				return
-			}
-			if after != before {
-				try, wait = 1, firstWait
-			}
-			if !worthAnother(ctx, err, try) {
-				yield(job.Event{}, err)
-				return
-			}
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
+		f := follower{client: c, id: id, said: said, hand: func(e job.Event) bool { return yield(e, nil) }}
+		if after > 0 {
+			f.last = strconv.FormatUint(after, 10)
+		}
+		if err := f.follow(ctx); err != nil {
+			yield(job.Event{}, err)
+		}
+	}
+}
+
+// Start has a queen begin with a job, as she does when its stream is opened for
+// the first time. Servers that have begun already do not mind.
+func (c *Client) Start(ctx context.Context, id job.ID) error {
+	response, err := c.openStream(ctx, id, "")
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
+// openStream asks for a job's events behind one; from the first if after is empty.
+func (c *Client) openStream(ctx context.Context, id job.ID, after string) (*http.Response, error) {
+	header := http.Header{"Accept": {"text/event-stream"}}
+	if after != "" {
+		header.Set("Last-Event-ID", after)
+	}
+	return c.do(ctx, http.MethodGet, jobPath(id)+"/stream", nil, header)
+}
+
+// follower reads the stream of one job, opened anew as often as it breaks.
+type follower struct {
+	client *Client
+	id     job.ID
+	said   func(Narration)
+	hand   func(job.Event) bool // false: the caller wants no more
+
+	last    string    // id of the last event with one
+	unnamed int       // messages without a name or id since: they come again in a new stream
+	failure job.Event // what the narrations say of the job's end, if anything
+}
+
+// follow returns nil after the last event, or when no more is wanted.
+func (f *follower) follow(ctx context.Context) error {
+	for try, wait := 1, firstWait; ; try, wait = try+1, 2*wait {
+		last, unnamed := f.last, f.unnamed
+		done, err := f.read(ctx)
+		if done {
+			return nil
+		}
+		if f.last != last || f.unnamed > unnamed {
+			try, wait = 1, firstWait
+		}
+		if !worthAnother(ctx, err, try) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
 		}
 	}
 }
@@ -60,34 +118,26 @@ func worthAnother(ctx context.Context, err error, try int) bool {
 	return ctx.Err() == nil && try < tries && !errors.As(err, &refused)
 }
 
-// follow reads one stream; done when the last event was handed out or the
-// caller wants no more. after follows the events handed out.
-func (c *Client) follow(ctx context.Context, id job.ID, after *uint64, hand func(job.Event) bool) (done bool, err error) {
-	header := http.Header{"Accept": {"text/event-stream"}}
-	if *after > 0 {
-		header.Set("Last-Event-ID", strconv.FormatUint(*after, 10))
-	}
-	response, err := c.do(ctx, http.MethodGet, jobPath(id)+"/stream", nil, header)
+// read reads one stream; done when nothing is to come that the caller wants.
+func (f *follower) read(ctx context.Context) (done bool, err error) {
+	response, err := f.client.openStream(ctx, f.id, f.last)
 	if err != nil {
 		return false, err
 	}
 	defer response.Body.Close()
 	messages := sse.NewReader(response.Body, eventLimit)
-	for {
+	for known := f.unnamed; ; {
 		m, err := messages.Next()
-		if err != nil {
+		switch {
+		case err != nil:
 			return false, broken(ctx, err)
-		}
-		if m.Name == "" { // an end marker, with nothing before it that was new
-			return true, nil
-		}
-		e, err := eventOf(m)
-		if err != nil {
-			return false, err
-		}
-		*after = e.Number
-		if !hand(e) || e.Final() {
-			return true, nil
+		case m.Name == "" && m.ID == "" && known > 0 && !marker(m.Data):
+			known-- // heard before
+		default:
+			known = 0
+			if done, err := f.take(m); done || err != nil {
+				return done, err
+			}
 		}
 	}
 }
@@ -102,12 +152,86 @@ func broken(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", errBroken, err)
 }
 
-// eventOf reads a named message; its number is 0 if its id is no number.
-func eventOf(m sse.Event) (job.Event, error) {
+// take hands out one message; done if it is the last.
+func (f *follower) take(m sse.Event) (done bool, err error) {
 	var e job.Event
-	if err := json.Unmarshal(m.Data, &e); err != nil {
-		return e, fmt.Errorf("decode event %s: %w", m.Name, err)
+	switch {
+	case m.Name != "":
+		e, err = eventOf(m)
+	case marker(m.Data):
+		if e = f.end(string(m.Data)); e.Type == "" {
+			return true, nil
+		}
+	default:
+		f.narrated(m.Data)
+	}
+	if err != nil {
+		return false, err
+	}
+	if m.ID != "" {
+		f.last, f.unnamed = m.ID, 0
+	} else {
+		f.unnamed++
+	}
+	return e.Type != "" && (!f.hand(e) || e.Final()), nil
+}
+
+// eventOf reads a named message: zero if nobody here knows the name. Its number
+// is 0 if its id is no number.
+func eventOf(m sse.Event) (e job.Event, err error) {
+	switch kind := job.EventType(m.Name); kind {
+	case job.ProgressEvent, job.PreviewEvent, job.ChangeEvent, job.CompleteEvent, job.ErrorEvent:
+		err = json.Unmarshal(m.Data, &e)
+		e.Type = kind
+	}
+	if err != nil {
+		return job.Event{}, fmt.Errorf("decode event %s: %w", m.Name, err)
 	}
 	e.Number, _ = strconv.ParseUint(m.ID, 10, 64)
 	return e, nil
+}
+
+// The end markers of streams, which have no name.
+const (
+	markDone      = "[DONE]"
+	markError     = "[ERROR]"
+	markCancelled = "[CANCELLED]"
+)
+
+func marker(data []byte) bool {
+	text := string(data[:min(len(data), 20)])
+	return text == markDone || text == markCancelled || strings.HasPrefix(text, markError)
+}
+
+// end is the last event that a marker stands for where none came before it;
+// zero if there is nothing to say.
+func (f *follower) end(marker string) job.Event {
+	reason, failed := strings.CutPrefix(marker, markError)
+	switch {
+	case marker == markCancelled:
+		return job.Event{Type: job.ErrorEvent, Kind: job.CancelledByUser, Message: job.CancelMessage}
+	case failed:
+		return job.Event{Type: job.ErrorEvent, Message: strings.TrimSpace(reason)}
+	}
+	return f.failure
+}
+
+// narrated reads a message without a name. Queens other than ours end a job
+// that failed with [DONE], after a narration that says so.
+func (f *follower) narrated(data []byte) {
+	var n Narration
+	if json.Unmarshal(data, &n) != nil || n.Type == "" {
+		n = Narration{Human: string(data)}
+	}
+	switch n.Action {
+	case "failed":
+		reason := n.Human
+		if _, after, ok := strings.Cut(reason, "failed: "); ok { // Job ID failed: why
+			reason = after
+		}
+		f.failure = job.Event{Type: job.ErrorEvent, Message: strings.TrimSpace(reason)}
+	case "cancelled":
+		f.failure = job.Event{Type: job.ErrorEvent, Kind: job.CancelledByUser, Message: job.CancelMessage}
+	}
+	f.said(n)
 }
