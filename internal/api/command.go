@@ -66,7 +66,7 @@ func (k *socket) obey(ctx context.Context, message []byte) {
 	case "submit":
 		err = k.submit(ctx, message, answer)
 	case "cancel":
-		if err = k.server.cancel(ctx, c.Job); err == nil {
+		if err = k.server.jobs.Cancel(ctx, c.Job); err == nil {
 			k.say(ctx, answer)
 		}
 	case "pause", "resume", "front":

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -15,20 +14,6 @@ const (
 	listDefault = 50
 	listLimit   = 500
 )
-
-// report is a record as clients see it. How far a waiting job has come is not
-// looked up: few have begun.
-func (s *Server) report(ctx context.Context, r job.Record) job.Report {
-	shown := job.NewReport(r)
-	if r.State != job.Running && r.State != job.Paused {
-		return shown
-	}
-	var err error
-	if shown.Step, shown.Total, err = s.Events.Reached(ctx, r.ID); err != nil {
-		s.Log.Warn("find a job's last step", "job", r.ID, "error", err)
-	}
-	return shown
-}
 
 // listJobs is GET /v1/jobs?state=&before=&limit=, the newest first.
 func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +32,7 @@ func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
 	}
 	list := make([]job.Report, len(records))
 	for i, record := range records {
-		list[i] = s.report(r.Context(), record)
+		list[i] = s.jobs.Report(r.Context(), record)
 	}
 	door.WriteJSON(w, http.StatusOK, map[string]any{"jobs": list})
 }
@@ -75,5 +60,5 @@ func (s *Server) getJob(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, s.report(r.Context(), record))
+	door.WriteJSON(w, http.StatusOK, s.jobs.Report(r.Context(), record))
 }

@@ -14,7 +14,7 @@ import (
 // deleteJob is DELETE /v1/jobs/{id}: cancel.
 func (s *Server) deleteJob(w http.ResponseWriter, r *http.Request) {
 	id := job.ID(r.PathValue("id"))
-	err := s.cancel(r.Context(), id)
+	err := s.jobs.Cancel(r.Context(), id)
 	switch {
 	case errors.Is(err, queue.ErrNotFound):
 		http.Error(w, fmt.Sprintf("Job %s not found or cannot be cancelled", id), http.StatusNotFound)
@@ -29,25 +29,6 @@ func (s *Server) deleteJob(w http.ResponseWriter, r *http.Request) {
 type changed struct {
 	JobID  job.ID `json:"job_id"`
 	Status string `json:"status"` // the job's state, or "pausing"
-}
-
-// cancel ends a waiting or paused job, or asks the node that runs it to.
-func (s *Server) cancel(ctx context.Context, id job.ID) error {
-	record, err := s.Queue.Cancel(ctx, id)
-	if err != nil {
-		return err
-	}
-	return s.settle(ctx, record)
-}
-
-// settle sees to it that the stream of a job that has ended says so: nobody
-// else does for a job that never ran. It does no harm to do it twice.
-func (s *Server) settle(ctx context.Context, r job.Record) error {
-	last, ended := r.EndEvent()
-	if !ended {
-		return nil
-	}
-	return s.Events.Publish(ctx, r.ID, last)
 }
 
 // changeJob is POST /v1/jobs/{id}/pause, /resume, or /front[?before={id}].
@@ -92,7 +73,7 @@ func (s *Server) change(ctx context.Context, order string, id, before job.ID) (r
 func (s *Server) tell(ctx context.Context, r job.Record) error {
 	for {
 		if r.State.Final() {
-			return s.settle(ctx, r)
+			return s.jobs.Settle(ctx, r)
 		}
 		if err := s.Events.Publish(ctx, r.ID, job.StateEvent(r.State)); err != nil {
 			return err

@@ -23,6 +23,7 @@ import (
 	"waggle/internal/job"
 	"waggle/internal/queue"
 	"waggle/internal/store"
+	"waggle/internal/stream"
 )
 
 // Tokens is a prompt as a model's tokenizer cuts it.
@@ -62,10 +63,9 @@ type Config struct {
 // Server answers requests until Close.
 type Server struct {
 	Config
-	handler  http.Handler
-	door     *door.Door
-	previews previewCache
-	wires    wireCache
+	handler http.Handler
+	door    *door.Door
+	jobs    *stream.Jobs
 
 	stop    chan struct{} // closed by Close: streams and sockets end
 	once    sync.Once
@@ -94,6 +94,7 @@ func New(c Config) *Server {
 	}
 	c.Door.Public, c.Door.Log = public, c.Log
 	s := &Server{Config: c, door: door.New(c.Door), stop: make(chan struct{}), sockets: door.NewPlaces(socketsLimit, socketsLimit)}
+	s.jobs = &stream.Jobs{Queue: c.Queue, Events: c.Events, Store: c.Store, KeepAlive: c.KeepAlive, Log: c.Log}
 	s.handler = s.door.Guard(s.routes())
 	return s
 }

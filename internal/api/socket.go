@@ -16,6 +16,7 @@ import (
 	"waggle/internal/door"
 	"waggle/internal/job"
 	"waggle/internal/queue"
+	"waggle/internal/stream"
 )
 
 const (
@@ -235,8 +236,8 @@ func (k *socket) say(ctx context.Context, r reply) {
 }
 
 // sayEvent hands an event to the writer, whose bytes other readers share.
-func (k *socket) sayEvent(ctx context.Context, id job.ID, w wired) {
-	k.hand(ctx, fmt.Appendf(nil, `{"type":"event","job":%q,"id":%d,"event":`, id, w.Number), w.data, []byte("}"))
+func (k *socket) sayEvent(ctx context.Context, id job.ID, w stream.Wired) {
+	k.hand(ctx, fmt.Appendf(nil, `{"type":"event","job":%q,"id":%d,"event":`, id, w.Number), w.Data, []byte("}"))
 }
 
 func (k *socket) hand(ctx context.Context, parts ...[]byte) {

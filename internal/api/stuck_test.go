@@ -24,6 +24,7 @@ import (
 	"waggle/internal/queue"
 	"waggle/internal/sse"
 	"waggle/internal/store"
+	"waggle/internal/stream"
 )
 
 // Readers that do not read, in fake time and over pipes, which buffer nothing:
@@ -366,7 +367,7 @@ func TestStuckSocketMemory(t *testing.T) {
 			q.log.Forget(t.Context(), id)
 			q.shelf.Delete(fmt.Sprint(id, 0))
 		}
-		if grown := heap() - before; grown > jobs*(kept+1)*latent+2*wiredLimitBytes {
+		if grown := heap() - before; grown > jobs*(kept+1)*latent+2*stream.WiredLimitBytes {
 			t.Errorf("a client that reads nothing holds %d MiB of %d MiB that it was shown", grown>>20, jobs*(total*latent+picture)>>20)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 
 	"waggle/internal/events"
 	"waggle/internal/job"
+	"waggle/internal/stream"
 )
 
 // everyJob subscribes to the states of all jobs.
@@ -122,10 +123,10 @@ func (sub *subscription) events(ctx context.Context, after uint64) (*job.Event, 
 	}
 	defer reader.Close()
 	for {
-		e, err := s.nextOrSilence(ctx, reader)
+		e, err := s.jobs.Next(ctx, reader)
 		switch {
-		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-			s.checkEnd(ctx, sub.id)
+		case errors.Is(err, stream.ErrSilence):
+			s.jobs.CheckEnd(ctx, sub.id)
 		case errors.Is(err, events.ErrEnd):
 			return nil, nil
 		case err != nil:
@@ -133,7 +134,7 @@ func (sub *subscription) events(ctx context.Context, after uint64) (*job.Event, 
 		case e.Final():
 			return &e, nil
 		default:
-			sub.socket.sayEvent(ctx, sub.id, wiredForm(e)) // a preview's picture comes in a binary message
+			sub.socket.sayEvent(ctx, sub.id, stream.Bare(e)) // a preview's picture comes in a binary message
 		}
 	}
 }
@@ -147,13 +148,13 @@ func (sub *subscription) end(ctx context.Context, last *job.Event) error {
 	}
 	k.say(ctx, sub.state(ctx, record))
 	if last != nil {
-		k.sayEvent(ctx, sub.id, k.server.wire(ctx, sub.record, *last))
+		k.sayEvent(ctx, sub.id, k.server.jobs.Wire(ctx, sub.record, *last))
 	}
 	return nil
 }
 
 func (sub *subscription) state(ctx context.Context, r job.Record) reply {
-	shown := sub.socket.server.report(ctx, r)
+	shown := sub.socket.server.jobs.Report(ctx, r)
 	return reply{Type: "state", Job: r.ID, State: r.State, Record: &shown}
 }
 
@@ -197,7 +198,7 @@ func (sub *subscription) frame(ctx context.Context, p job.Preview) ([]byte, erro
 	if sub.preview == "latent" {
 		return latentFrame(sub.id, p), nil
 	}
-	png, err := sub.socket.server.draw(ctx, sub.id, p)
+	png, err := sub.socket.server.jobs.Draw(ctx, sub.id, p)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package api
+package stream
 
 import (
 	"context"
@@ -9,14 +9,14 @@ import (
 	"waggle/internal/job"
 )
 
-// wiredLimitBytes bounds the events that are kept as they go over the wire; the
+// WiredLimitBytes bounds the events that are kept as they go over the wire; the
 // newest is kept whatever its size.
-const wiredLimitBytes = 16 << 20
+const WiredLimitBytes = 16 << 20
 
-// wired is an event as it goes over the wire.
-type wired struct {
+// Wired is an event as it goes over the wire.
+type Wired struct {
 	job.Event        // without pictures
-	data      []byte // its JSON, pictures included; shared between readers
+	Data      []byte // its JSON, pictures included; shared between readers
 }
 
 // wireCache puts an event and its pictures together once, however many readers
@@ -36,13 +36,13 @@ type wireKey struct {
 
 type keptEvent struct {
 	wireKey
-	once func() wired
+	once func() Wired
 	size int // bytes; 0 until they are there
 }
 
-// wire puts an event together for its readers.
-func (s *Server) wire(ctx context.Context, r job.Record, e job.Event) wired {
-	put := func() wired { return wiredForm(s.withPicture(context.WithoutCancel(ctx), r.ID, e)) }
+// Wire puts an event together with its pictures, once for all its readers.
+func (s *Jobs) Wire(ctx context.Context, r job.Record, e job.Event) Wired {
+	put := func() Wired { return Bare(s.withPicture(context.WithoutCancel(ctx), r.ID, e)) }
 	if e.Type != job.PreviewEvent && e.Type != job.CompleteEvent {
 		return put()
 	}
@@ -52,18 +52,19 @@ func (s *Server) wire(ctx context.Context, r job.Record, e job.Event) wired {
 	return w
 }
 
-func wiredForm(e job.Event) wired {
+// Bare is an event without its pictures, as it goes over the wire.
+func Bare(e job.Event) Wired {
 	data, err := json.Marshal(e)
 	if err != nil { // as only a number that is none could cause
 		e = job.Event{Number: e.Number, Type: job.ErrorEvent, Kind: job.Internal, Message: "internal error"}
 		data, _ = json.Marshal(e)
 	}
 	e.Image, e.Images = "", nil
-	return wired{e, data}
+	return Wired{e, data}
 }
 
 // entry finds an event, or makes a place for it.
-func (c *wireCache) entry(key wireKey, put func() wired) *keptEvent {
+func (c *wireCache) entry(key wireKey, put func() Wired) *keptEvent {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range c.kept {
@@ -78,10 +79,10 @@ func (c *wireCache) entry(key wireKey, put func() wired) *keptEvent {
 
 // settle keeps an event that is complete, and drops the oldest while there is
 // too much.
-func (c *wireCache) settle(k *keptEvent, w wired, keep bool) {
+func (c *wireCache) settle(k *keptEvent, w Wired, keep bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k.size = len(w.data)
+	k.size = len(w.Data)
 	if !keep {
 		c.kept = slices.DeleteFunc(c.kept, func(other *keptEvent) bool { return other == k })
 	}
@@ -89,7 +90,7 @@ func (c *wireCache) settle(k *keptEvent, w wired, keep bool) {
 	for _, other := range c.kept {
 		total += other.size
 	}
-	for len(c.kept) > 1 && total > wiredLimitBytes {
+	for len(c.kept) > 1 && total > WiredLimitBytes {
 		total -= c.kept[0].size
 		c.kept = slices.Delete(c.kept, 0, 1)
 	}
