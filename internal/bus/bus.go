@@ -43,6 +43,9 @@ type Options struct {
 	CA          string   // file with certificates to trust; empty: the system's
 	Cert, Key   string   // files that prove to the cluster who we are
 	Replicas    int      // on how many servers all is kept; 0: three, where there are as many
+	// Guest says that others decide how streams and buckets of the cluster are
+	// made: those that are there stay as they are.
+	Guest bool
 	// Patience is how long Open waits for a cluster that does not answer; 0: 30 s.
 	Patience time.Duration
 

@@ -86,7 +86,7 @@ func (b *Bus) settle(ctx context.Context, o Options, note func(error)) error {
 		b.Replicas = clusterReplicas
 	}
 	b.Replicas = max(b.Replicas, 1)
-	b.JetStream = &replicated{prompt{js}}
+	b.JetStream = &replicated{prompt{js}, o.Guest}
 	return nil
 }
 

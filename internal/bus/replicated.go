@@ -25,14 +25,24 @@ const (
 //     library opens them, and a copy that is behind says that there is no
 //     such record, or shows one that was replaced long ago;
 //   - an object that cannot be read whole is read again;
-//   - opening waits for a leader, and never takes copies away.
-type replicated struct{ jetstream.JetStream }
+//   - opening waits for a leader, and never takes copies away;
+//   - a guest opens what is there as it is, and makes only what is not.
+type replicated struct {
+	jetstream.JetStream
+	guest bool
+}
 
 // CreateOrUpdateStream implements jetstream.JetStream.
 func (r *replicated) CreateOrUpdateStream(ctx context.Context, c jetstream.StreamConfig) (s jetstream.Stream, err error) {
 	err = opening(ctx, func(ctx context.Context) error {
-		c.Replicas = r.copies(ctx, c.Name, c.Replicas)
-		s, err = r.JetStream.CreateOrUpdateStream(ctx, c)
+		err := r.provide(ctx, c.Name, func() error {
+			c.Replicas = r.copies(ctx, c.Name, c.Replicas)
+			_, err := r.JetStream.CreateOrUpdateStream(ctx, c)
+			return err
+		})
+		if err == nil {
+			s, err = r.Stream(ctx, c.Name)
+		}
 		return err
 	})
 	return s, err
@@ -42,8 +52,11 @@ func (r *replicated) CreateOrUpdateStream(ctx context.Context, c jetstream.Strea
 func (r *replicated) CreateOrUpdateKeyValue(ctx context.Context, c jetstream.KeyValueConfig) (kv jetstream.KeyValue, err error) {
 	stream := "KV_" + c.Bucket
 	err = opening(ctx, func(ctx context.Context) error {
-		c.Replicas = r.copies(ctx, stream, c.Replicas)
-		_, err := r.JetStream.CreateOrUpdateKeyValue(ctx, c)
+		err := r.provide(ctx, stream, func() error {
+			c.Replicas = r.copies(ctx, stream, c.Replicas)
+			_, err := r.JetStream.CreateOrUpdateKeyValue(ctx, c)
+			return err
+		})
 		if err == nil {
 			err = r.readFromLeader(ctx, stream)
 		}
@@ -59,8 +72,11 @@ func (r *replicated) CreateOrUpdateKeyValue(ctx context.Context, c jetstream.Key
 func (r *replicated) CreateOrUpdateObjectStore(ctx context.Context, c jetstream.ObjectStoreConfig) (s jetstream.ObjectStore, err error) {
 	stream := "OBJ_" + c.Bucket
 	err = opening(ctx, func(ctx context.Context) error {
-		c.Replicas = r.copies(ctx, stream, c.Replicas)
-		_, err := r.JetStream.CreateOrUpdateObjectStore(ctx, c)
+		err := r.provide(ctx, stream, func() error {
+			c.Replicas = r.copies(ctx, stream, c.Replicas)
+			_, err := r.JetStream.CreateOrUpdateObjectStore(ctx, c)
+			return err
+		})
 		if err == nil {
 			err = r.readFromLeader(ctx, stream)
 		}
@@ -82,6 +98,16 @@ func opening(ctx context.Context, open func(context.Context) error) error {
 		defer cancel()
 		return open(ctx)
 	})
+}
+
+// provide makes a stream what it shall be, unless this is a guest and finds it.
+func (r *replicated) provide(ctx context.Context, stream string, create func() error) error {
+	if r.guest {
+		if _, err := r.Stream(ctx, stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+	}
+	return create()
 }
 
 // copies is on how many servers a stream shall be: no fewer than now.

@@ -101,6 +101,9 @@ func (q *JetStream) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if q.options.Guest {
+		q.options.Length = int(q.jobs.CachedInfo().Config.MaxMsgs) - spareMessages
+	}
 	q.records, err = q.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: recordBucket, Replicas: replicas, LimitMarkerTTL: markerTTL})
 	if err != nil {
 		return err

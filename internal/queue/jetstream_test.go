@@ -11,7 +11,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"waggle/internal/bus"
 	"waggle/internal/job"
+	"waggle/internal/natstest"
 )
 
 // short are times for tests.
@@ -402,4 +404,41 @@ func FuzzStored(f *testing.F) {
 			t.Errorf("what was read cannot be written: %v", err)
 		}
 	})
+}
+
+// TestGuest: a queue that is a guest takes as many jobs as its host's does, and
+// drops none that have ended.
+func TestGuest(t *testing.T) {
+	t.Parallel()
+	urls := natstest.StartCluster(t, 1).URLs()
+	host := open(t, join(t, bus.Options{URLs: urls}), Options{Length: 2, Expiry: 48 * time.Hour})
+	guest := open(t, join(t, bus.Options{URLs: urls, Guest: true}), Options{Length: 1, Finished: 1, Expiry: time.Millisecond, Guest: true})
+	submit(t, guest, request("one"))
+	submit(t, guest, request("two"))
+	if _, err := guest.Submit(t.Context(), request("three")); !errors.Is(err, ErrFull) {
+		t.Errorf("a third job: %v", err)
+	}
+	for range 2 {
+		finish(t, next(t, host, Consumer{Node: "a"}))
+	}
+	for len(ended(t, guest)) < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	guest.tidy(t.Context(), time.Now().Add(time.Hour), true)
+	if n := len(ended(t, guest)); n != 2 {
+		t.Errorf("the guest has left %d jobs", n)
+	}
+	host.tidy(t.Context(), time.Now().Add(72*time.Hour), true)
+	if n := len(ended(t, host)); n != 0 {
+		t.Errorf("the host has left %d jobs", n)
+	}
+}
+
+func ended(t *testing.T, q Queue) []job.Record {
+	t.Helper()
+	list, err := q.List(t.Context(), Filter{State: job.Complete})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }

@@ -20,6 +20,9 @@ type Options struct {
 	Room func() error
 	// Replicas is on how many servers of a cluster all is kept; default 1.
 	Replicas int
+	// Guest says that others decide how much is kept, and drop what has ended:
+	// this queue takes as many jobs as theirs do, and drops none.
+	Guest bool
 	// Ended is told of a job that the queue ended itself, because its
 	// attempts are used up or it cannot be read. It may be nil.
 	Ended func(context.Context, job.Record)

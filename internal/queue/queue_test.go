@@ -43,7 +43,13 @@ func eachHost(t *testing.T, o Options, test func(*testing.T, Queue)) {
 // connect starts a server in this process on a folder.
 func connect(t *testing.T, dir string) *bus.Bus {
 	t.Helper()
-	b, err := bus.Open(bus.Options{Dir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return join(t, bus.Options{Dir: dir})
+}
+
+func join(t *testing.T, o bus.Options) *bus.Bus {
+	t.Helper()
+	o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	b, err := bus.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,13 +32,19 @@ func (q *JetStream) sweep() {
 		case <-q.stop:
 			return
 		case <-tick.C:
-			now := time.Now()
-			q.expire(ctx, now, ages.trusted())
-			q.forget(now)
-			if err := errors.Join(q.reconcile(ctx, now), q.dropOrphans(ctx, now)); err != nil && ctx.Err() == nil {
-				q.options.Log.Warn("compare records with the jobs in line and their pictures", "error", err)
-			}
+			q.tidy(ctx, time.Now(), ages.trusted())
 		}
+	}
+}
+
+// tidy is one round of sweep.
+func (q *JetStream) tidy(ctx context.Context, now time.Time, byAge bool) {
+	if !q.options.Guest {
+		q.expire(ctx, now, byAge)
+	}
+	q.forget(now)
+	if err := errors.Join(q.reconcile(ctx, now), q.dropOrphans(ctx, now)); err != nil && ctx.Err() == nil {
+		q.options.Log.Warn("compare records with the jobs in line and their pictures", "error", err)
 	}
 }
 
