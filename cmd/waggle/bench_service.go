@@ -60,7 +60,7 @@ func startService(ctx context.Context, f modelFlags, dir string) (*service, erro
 	if _, err := parser.Parse([]string{"--port=0", "--data=" + dir, "--log-level=warn"}); err != nil {
 		return nil, err
 	}
-	c.modelFlags, c.tokenFlags, c.NATS = f, tokenFlags{}, nil // whatever the environment says
+	c.modelFlags, c.tokenFlags, c.tlsFlags, c.NATS = f, tokenFlags{}, tlsFlags{}, nil // whatever the environment says
 	w, err := c.worker(ctx)
 	if err != nil {
 		return nil, err

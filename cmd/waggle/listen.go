@@ -24,6 +24,7 @@ type listenFlags struct {
 	Format  string   `name:"log-format" default:"text" enum:"text,json" help:"text, or json: one object a line."`
 
 	tokenFlags `embed:""`
+	tlsFlags   `embed:""`
 }
 
 // listen opens the port, and says for whom. It refuses to be open to strangers.
@@ -39,13 +40,21 @@ func (c *listenFlags) listen() (net.Listener, door.Config, error) {
 	return listener, to, nil
 }
 
-// door is for those who have one of the keys.
+// door is for those who have one of the keys. A certificate says by which names they come.
 func (c *listenFlags) door() (door.Config, error) {
 	keys, err := c.keys()
 	if err == nil {
 		err = c.check(keys)
 	}
-	return door.Config{Keys: keys, Origins: c.Origins, Hosts: c.Hosts}, err
+	to := door.Config{Keys: keys, Origins: c.Origins, Hosts: c.Hosts}
+	if err != nil {
+		return to, err
+	}
+	pair, err := c.pair(c.logger())
+	if pair != nil {
+		to.TLS, to.Names = pair.Config(), pair.Hosts
+	}
+	return to, err
 }
 
 func (c *listenFlags) check(keys []door.Key) error {

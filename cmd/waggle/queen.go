@@ -40,7 +40,7 @@ func (c *queenCommand) Run(ctx context.Context) error {
 		q.Close()
 		return errors.Join(err, listener.Close())
 	}
-	fmt.Printf("Waggle %s's queen is at http://%s\n", version, listener.Addr())
+	fmt.Printf("Waggle %s's queen is at %s://%s\n", version, c.scheme(), listener.Addr())
 	return q.Serve(ctx, listener)
 }
 

@@ -50,7 +50,7 @@ func (s *server) openStream(path string, header ...string) <-chan message {
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := s.client().Do(r)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func (c *serveCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
-	fmt.Printf("Waggle %s is at http://%s\n", version, w.address())
+	fmt.Printf("Waggle %s is at %s://%s\n", version, c.scheme(), w.address())
 	return w.run(ctx)
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ type server struct {
 	testing.TB
 	url   string
 	token string
+	trust *tls.Config // of a client, for https
 	cmd   *exec.Cmd
 	log   *safeBuffer
 	began time.Time
@@ -48,7 +50,7 @@ func (b *safeBuffer) String() string {
 	return b.text.String()
 }
 
-var announced = regexp.MustCompile(`is at (http://\S+)`)
+var announced = regexp.MustCompile(`is at (https?://\S+)`)
 
 // startServer runs the program with the arguments given and waits for the line that says where it is.
 func startServer(t testing.TB, args ...string) *server {
@@ -132,6 +134,14 @@ func (s *server) stop() (took time.Duration) {
 	return took
 }
 
+// client is for requests; one that trusts somebody does not keep connections.
+func (s *server) client() *http.Client {
+	if s.trust == nil {
+		return http.DefaultClient
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: s.trust.Clone(), ForceAttemptHTTP2: true, DisableKeepAlives: true}}
+}
+
 // answer is a whole answer of the server.
 type answer struct {
 	status int
@@ -161,7 +171,7 @@ func (s *server) reach(method, path string, body []byte) (answer, error) {
 	if s.token != "" {
 		r.Header.Set("Authorization", "Bearer "+s.token)
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := s.client().Do(r)
 	if err != nil {
 		return answer{}, err
 	}
@@ -259,7 +269,7 @@ func (s *server) follow(stream string, on func(event)) (list []event, marker str
 	if err != nil {
 		s.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := s.client().Do(r)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func parseChain(path string, text []byte) (chain []*x509.Certificate, err error)
 	}
 	switch {
 	case len(chain) == 0 && key:
-		return nil, fmt.Errorf("%s holds a private key and no certificate: are the two files swapped?", path)
+		return nil, fmt.Errorf("%s holds a private key and no certificate", path)
 	case len(chain) == 0:
 		return nil, fmt.Errorf("%s holds no PEM certificate (-----BEGIN CERTIFICATE-----)", path)
 	}
@@ -87,7 +87,7 @@ func checkKey(path string, text []byte) error {
 		}
 	}
 	if bytes.Contains(text, []byte("BEGIN CERTIFICATE")) {
-		return fmt.Errorf("%s holds a certificate and no private key: are the two files swapped?", path)
+		return fmt.Errorf("%s holds a certificate and no private key", path)
 	}
 	return fmt.Errorf("%s holds no PEM private key (-----BEGIN PRIVATE KEY-----)", path)
 }

@@ -26,6 +26,9 @@ type Config struct {
 	Hosts []string
 	// TLS is what the server shows to callers; nil: it speaks plain HTTP.
 	TLS *tls.Config
+	// Names are more Hosts, as they are now: those in the certificate, which
+	// may be renewed. Nil: none.
+	Names func() []string
 
 	// Public are requests for what holds no secret, which need no key; nil: none.
 	Public func(*http.Request) bool
@@ -45,6 +48,9 @@ type Door struct {
 func New(c Config) *Door {
 	if c.Public == nil {
 		c.Public = func(*http.Request) bool { return false }
+	}
+	if c.Names == nil {
+		c.Names = func() []string { return nil }
 	}
 	if c.BodyTime == 0 {
 		c.BodyTime = bodyTimeout

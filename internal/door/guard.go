@@ -61,7 +61,8 @@ func secureHeaders(h http.Header) {
 
 // hostAllowed refuses names that are not ours: a page of evil.example that
 // makes its own name point to this machine sends that name as Host. Addresses
-// in digits cannot be made to point elsewhere.
+// in digits cannot be made to point elsewhere, and a browser that was led here
+// by a name of ours in a certificate has seen that certificate.
 func (d *Door) hostAllowed(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -70,7 +71,8 @@ func (d *Door) hostAllowed(hostport string) bool {
 	if strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil {
 		return true
 	}
-	return slices.ContainsFunc(d.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
+	ours := func(name string) bool { return strings.EqualFold(name, host) }
+	return slices.ContainsFunc(d.Hosts, ours) || slices.ContainsFunc(d.Names(), ours)
 }
 
 // originAllowed lets through requests that no other site's script makes, and
@@ -84,7 +86,7 @@ func (d *Door) originAllowed(h http.Header, r *http.Request) bool {
 	every := slices.Contains(d.Origins, "*")
 	if !every && !slices.Contains(d.Origins, origin) {
 		u, err := url.Parse(origin)
-		return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+		return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) && (u.Scheme == "https" || r.TLS == nil)
 	}
 	if every {
 		origin = "*"

@@ -14,6 +14,11 @@ const (
 	idleTimeout     = 2 * time.Minute
 	shutdownTimeout = time.Second
 	headerLimit     = 64 << 10
+
+	// Of a connection of HTTP/2, which many requests share: a limit of their own has each of them, with its stream.
+	stuckTimeout   = 30 * time.Second // it takes no byte
+	silenceTimeout = 30 * time.Second // it says nothing, and is asked whether it lives
+	pingTimeout    = 15 * time.Second // it does not answer that
 )
 
 // Serve answers on a listener until ctx ends. Then it calls end, which must
@@ -22,6 +27,7 @@ const (
 func (d *Door) Serve(ctx context.Context, l net.Listener, handler http.Handler, end func()) error {
 	h := &http.Server{
 		Handler: handler, TLSConfig: d.TLS, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		HTTP2:          &http.HTTP2Config{WriteByteTimeout: stuckTimeout, SendPingTimeout: silenceTimeout, PingTimeout: pingTimeout},
 		MaxHeaderBytes: headerLimit, ErrorLog: slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
