@@ -43,11 +43,11 @@ type owner struct {
 }
 
 // hire starts an owner with an empty desk.
-func hire(log *slog.Logger) *owner {
+func hire(log *slog.Logger, meter Meter) *owner {
 	o := &owner{calls: make(chan func(*desk)), gone: make(chan struct{}), log: log}
 	go func() {
 		defer close(o.gone)
-		d := new(desk)
+		d := &desk{meter: meter}
 		for f := range o.calls {
 			f(d)
 		}

@@ -59,10 +59,11 @@ type spot struct {
 // saver saves and removes checkpoints beside the drawing, one after the other.
 // What waits for the same spot is replaced: the newest counts.
 type saver struct {
-	to   Checkpoints
-	log  *slog.Logger
-	wake chan struct{}
-	over chan struct{} // closed when the goroutine has ended
+	to    Checkpoints
+	meter Meter
+	log   *slog.Logger
+	wake  chan struct{}
+	over  chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex
 	waiting map[spot]*sd.Checkpoint // nil: remove
@@ -72,8 +73,8 @@ type saver struct {
 }
 
 // newSaver starts a saver that works until ctx ends, whatever is left then.
-func newSaver(ctx context.Context, to Checkpoints, log *slog.Logger) *saver {
-	s := &saver{to: to, log: log, wake: make(chan struct{}, 1), over: make(chan struct{}),
+func newSaver(ctx context.Context, to Checkpoints, meter Meter, log *slog.Logger) *saver {
+	s := &saver{to: to, meter: meter, log: log, wake: make(chan struct{}, 1), over: make(chan struct{}),
 		waiting: map[spot]*sd.Checkpoint{}, settled: make(chan struct{})}
 	go func() {
 		defer close(s.over)
@@ -145,10 +146,12 @@ func (s *saver) do(ctx context.Context, at spot, c *sd.Checkpoint) {
 		}
 		return
 	}
+	began := time.Now()
 	data, err := c.MarshalBinary()
 	if err == nil {
 		err = s.to.Save(ctx, at.id, at.index, data)
 	}
+	s.meter.Saved(time.Since(began), err)
 	if err != nil {
 		s.log.Warn("save a checkpoint", "job", at.id, "picture", at.index, "step", c.Step, "error", err)
 	}

@@ -46,7 +46,7 @@ func (e *Engine) open() error {
 	if e.owner != nil {
 		return nil
 	}
-	e.owner = hire(e.Log)
+	e.owner = hire(e.Log, e.Meter)
 	name, err := ask(e.owner, e.stopping, callLimit, func(d *desk) (string, error) {
 		if err := d.open(e.Open, e.Memory); err != nil {
 			return "", err
@@ -89,7 +89,7 @@ type ready struct {
 	batch
 	fresh bool // it was loaded for this
 	info  sd.Info
-	names []string // of all loaded models
+	hold
 }
 
 // prepare opens the device and loads a model. For a request it says with which
@@ -113,7 +113,7 @@ func (e *Engine) prepare(name string, r *sd.Request) (batch, error) {
 		e.modelTrouble = ""
 	}
 	e.Node.describe(name, ModelInfo(got.info))
-	e.seat.holds(got.names)
+	e.seat.holds(got.hold)
 	return got.batch, nil
 }
 
@@ -136,7 +136,7 @@ func (d *desk) prepare(name string, r *sd.Request, limit int) (ready, error) {
 			return ready{}, err
 		}
 	}
-	got.names = d.names()
+	got.hold = d.hold()
 	return got, nil
 }
 
@@ -147,6 +147,7 @@ func (e *Engine) replace(ctx context.Context, why error) bool {
 	if errors.Is(why, errStopping) {
 		return false
 	}
+	e.Meter.Abandoned(reason(why))
 	e.Log.Warn("open the device anew", "adapter", e.Adapter, "because", why)
 	e.seat.tell(job.Starting, "")
 	e.abandon(why)
@@ -180,7 +181,7 @@ func (e *Engine) abandon(why error) {
 		}
 	}
 	e.owner = nil
-	e.seat.holds(nil)
+	e.seat.holds(hold{})
 	for _, r := range e.runs {
 		for _, c := range r.canvases {
 			c.drawing = nil

@@ -46,6 +46,7 @@ type Config struct {
 
 	JobLimit time.Duration // the steps of a job may take this long; default 2 h
 	Grace    time.Duration // for an orderly end at shutdown; default 1 s
+	Meter    Meter         // default: none
 	Log      *slog.Logger  // default: none
 }
 
@@ -94,6 +95,9 @@ func New(c Config) *Engine {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Meter == nil {
+		c.Meter = unmetered{}
+	}
 	return &Engine{Config: c, seat: c.Node.join(c.Adapter), times: timings{}, kept: make(chan kept),
 		consumer: queue.Consumer{Node: c.Node.record.ID, Takes: c.Node.takes}}
 }
@@ -133,7 +137,7 @@ func (e *Engine) run(ctx context.Context) error {
 		case <-lasting.Done():
 		}
 	})()
-	e.saver = newSaver(lasting, e.Checkpoints, e.Log)
+	e.saver = newSaver(lasting, e.Checkpoints, e.Meter, e.Log)
 	e.loop(lasting)
 	err := e.close(lasting)
 	end()

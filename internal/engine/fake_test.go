@@ -100,6 +100,7 @@ func times(n int, f func() error) []func() error { return slices.Repeat([]func()
 type fakeDevice struct {
 	*script
 	name   string
+	used   int64
 	closed bool
 }
 
@@ -118,6 +119,7 @@ func (s *script) open(name string) (Device, error) {
 
 func (d *fakeDevice) Name() string  { return d.name }
 func (d *fakeDevice) Memory() int64 { return d.memory }
+func (d *fakeDevice) Used() int64   { return d.used }
 func (d *fakeDevice) Close()        { d.closed = true }
 
 func (d *fakeDevice) Load(model string) (Pipeline, error) {

@@ -115,6 +115,7 @@ func (e *Engine) received(ctx context.Context, k kept) {
 		return
 	}
 	c.stored = &k.picture
+	e.Meter.Drew(c.run.model, time.Since(c.began))
 	if c.newest != nil {
 		c.newest = nil
 		e.saver.remove(c.run.record.ID, c.index)

@@ -36,8 +36,8 @@ type seat struct {
 	adapter string // its name; what was asked for until it is open
 	status  job.Status
 	reason  string
-	loaded  []string
 	running int // jobs
+	hold
 }
 
 // othersEvery is how often it is looked at what other nodes have, and the
@@ -108,15 +108,14 @@ func (s *seat) name(adapter string) {
 	s.node.changed()
 }
 
-// holds says which models are loaded. It is called at every step.
-func (s *seat) holds(names []string) {
+// holds says what is on the device. It is called at every step.
+func (s *seat) holds(h hold) {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
-	if slices.Equal(s.loaded, names) {
-		return
+	same := slices.Equal(s.names, h.names)
+	if s.hold = h; !same {
+		s.node.changed()
 	}
-	s.loaded = names
-	s.node.changed()
 }
 
 // draws says how many jobs are under way. It is called at every step.
@@ -249,7 +248,7 @@ func (n *Node) compose() job.Node {
 			reasons = append(reasons, s.because(len(n.seats)))
 		}
 		for i, m := range r.Models {
-			r.Models[i].Loaded = m.Loaded || slices.Contains(s.loaded, m.Name)
+			r.Models[i].Loaded = m.Loaded || slices.Contains(s.names, m.Name)
 		}
 	}
 	r.Device, r.Reason = strings.Join(names, ", "), strings.Join(reasons, "; ")

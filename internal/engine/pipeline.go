@@ -16,6 +16,8 @@ type Device interface {
 	Name() string
 	// Memory is what models may take, in bytes; 0 where the adapter does not tell.
 	Memory() int64
+	// Used is what is taken of it now, in bytes.
+	Used() int64
 	Close()
 }
 

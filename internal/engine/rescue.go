@@ -21,6 +21,7 @@ func (e *Engine) rescue(ctx context.Context, members []*canvas, err error) bool 
 	if errors.Is(err, errStopping) {
 		return false
 	}
+	e.Meter.Failed(reason(err))
 	alone := len(members) == 1
 	for _, c := range members {
 		c.drawing, c.suspect = nil, true
@@ -49,19 +50,23 @@ func (e *Engine) rescue(ctx context.Context, members []*canvas, err error) bool 
 
 // evictOthers closes all models but the one in use; false if there was no other.
 func (e *Engine) evictOthers(ctx context.Context) bool {
-	names, err := ask(e.owner, e.stopping, callLimit, func(d *desk) ([]string, error) {
+	type eviction struct {
+		before []string
+		after  hold
+	}
+	got, err := ask(e.owner, e.stopping, callLimit, func(d *desk) (eviction, error) {
 		before := d.names()
 		d.keep(1)
-		return before, nil
+		return eviction{before, d.hold()}, nil
 	})
 	if broken(err) {
 		return e.replace(ctx, err)
 	}
-	if err != nil || len(names) < 2 {
+	if err != nil || len(got.before) < 2 {
 		return false
 	}
-	e.Log.Warn("out of GPU memory: other models are given back", "models", names[:len(names)-1])
-	e.seat.holds(names[len(names)-1:])
+	e.Log.Warn("out of GPU memory: other models are given back", "models", got.before[:len(got.before)-1])
+	e.seat.holds(got.after)
 	return true
 }
 

@@ -109,13 +109,16 @@ func (e *Engine) begin(ctx context.Context, c *canvas) bool {
 		return false
 	}
 	c.drawing, c.steps, c.total = got.drawing, got.steps, got.total
+	if c.began.IsZero() {
+		c.began = time.Now()
+	}
 	return true
 }
 
 // stepped is the owner's answer to a step.
 type stepped struct {
-	told  []told
-	names []string // of the models that are loaded after it
+	told []told
+	hold
 }
 
 // step does a step of each picture and reports it.
@@ -136,12 +139,13 @@ func (e *Engine) step(ctx context.Context, members []*canvas) bool {
 	}
 	took := time.Since(began)
 	e.times.add(kind, took)
+	e.Meter.Stepped(b.model, len(members), took)
 	for i, c := range members {
 		if i == 0 || c.run != members[i-1].run {
 			c.run.spent += took
 		}
 	}
-	e.seat.holds(got.names)
+	e.seat.holds(got.hold)
 	e.report(ctx, members, got.told)
 	if len(members) == 1 {
 		members[0].suspect = members[0].run.alone
@@ -164,7 +168,7 @@ func (d *desk) step(b batch, request sd.Request, drawings []Drawing) (stepped, e
 		}
 		return stepped{}, err
 	}
-	got := stepped{names: d.names()}
+	got := stepped{hold: d.hold()}
 	for _, drawing := range drawings {
 		c, err := drawing.Checkpoint()
 		if err != nil {
@@ -202,6 +206,7 @@ func (e *Engine) report(ctx context.Context, members []*canvas, all []told) {
 }
 
 func (e *Engine) show(ctx context.Context, id job.ID, p job.Preview) {
+	e.Meter.Showed()
 	if err := e.Events.ShowPreview(ctx, id, p); err != nil {
 		e.Log.Warn("show a preview", "job", id, "error", err)
 	}

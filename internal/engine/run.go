@@ -36,6 +36,7 @@ type canvas struct {
 	steps   int            // reported
 	total   int            // 0 until it is known
 	suspect bool           // it was in a step that failed or ended the process, and has not passed one alone since
+	began   time.Time      // when it was first drawn on here
 	saved   time.Time      // when its checkpoint was last handed to the saver
 
 	keeping bool         // it is drawn and being stored

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"waggle/gpu"
 	"waggle/internal/sd"
@@ -14,6 +15,7 @@ type desk struct {
 	device Device
 	budget int64 // bytes that models may take; 0 where unknown: then one at a time
 	models []*model
+	meter  Meter
 }
 
 // model is a loaded model.
@@ -52,6 +54,7 @@ func (d *desk) model(name string) (*model, error) {
 	if d.budget == 0 {
 		d.keep(0)
 	}
+	began := time.Now()
 	p, err := d.device.Load(name)
 	if errors.Is(err, gpu.ErrOutOfMemory) && len(d.models) > 0 {
 		d.keep(0)
@@ -60,6 +63,7 @@ func (d *desk) model(name string) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.meter.Loaded(name, time.Since(began))
 	m := &model{Pipeline: p, name: name, plans: map[planned]int64{}}
 	d.models = append(d.models, m)
 	return m, nil
@@ -133,6 +137,14 @@ func (d *desk) names() (names []string) {
 	}
 	return names
 }
+
+// hold is what lies on a desk.
+type hold struct {
+	names []string // of the loaded models, the one used last at the end
+	bytes int64    // that are taken of the device's memory
+}
+
+func (d *desk) hold() hold { return hold{d.names(), d.device.Used()} }
 
 // close gives everything back.
 func (d *desk) close() {

@@ -165,6 +165,7 @@ func (q *JetStream) write(ctx context.Context, s stored, revision uint64) (uint6
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.options.times.answer)
 	defer cancel()
+	was, _ := q.index.get(s.ID)
 	revision, err = q.records.Update(ctx, string(s.ID), data, revision)
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 		return 0, errChanged
@@ -173,5 +174,13 @@ func (q *JetStream) write(ctx context.Context, s stored, revision uint64) (uint6
 		return 0, fmt.Errorf("write record of %s: %w", s.ID, refusal(err))
 	}
 	q.know(s, revision)
+	q.changed(was.Record, s.Record)
 	return revision, nil
+}
+
+// changed tells of a record that this process has written. A run that was lost and begins anew is a change too.
+func (q *JetStream) changed(was, now job.Record) {
+	if q.options.Changed != nil && (was.State != now.State || was.Attempt != now.Attempt) {
+		q.options.Changed(was, now)
+	}
 }

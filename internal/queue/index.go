@@ -18,7 +18,7 @@ type index struct {
 	items    map[job.ID]*item
 	order    []*item           // by submission
 	running  map[job.ID]*item  // state Running
-	waiting  int               // jobs in state Queued
+	depth    Depth             // jobs that have not ended
 	pausing  int               // jobs that are paused or shall be
 	coming   map[job.ID]int    // on their way into the line
 	gone     map[job.ID]uint64 // revisions dropped here whose end the watch has not told yet
@@ -35,7 +35,7 @@ type item struct {
 }
 
 func newIndex(stop chan struct{}) *index {
-	x := &index{items: map[job.ID]*item{}, running: map[job.ID]*item{}, coming: map[job.ID]int{}, gone: map[job.ID]uint64{},
+	x := &index{items: map[job.ID]*item{}, depth: Depth{}, running: map[job.ID]*item{}, coming: map[job.ID]int{}, gone: map[job.ID]uint64{},
 		schedule: schedule{clients: map[string]*client{}}, arrived: make(chan struct{})}
 	x.watchers = newWatchers(&x.mu, stop, x.recordOf)
 	return x
@@ -69,6 +69,7 @@ func (x *index) put(it *item) {
 	i, _ := x.place(it)
 	x.order = slices.Insert(x.order, i, it)
 	x.items[it.ID] = it
+	x.depth.count(it.Record, 1)
 	if it.pauses() {
 		x.pausing++
 	}
@@ -86,7 +87,6 @@ func (x *index) put(it *item) {
 	})
 	switch it.State {
 	case job.Queued:
-		x.waiting++
 		close(x.arrived)
 		x.arrived = make(chan struct{})
 	case job.Running:
@@ -104,9 +104,7 @@ func (x *index) take(it *item) {
 	if it.pauses() {
 		x.pausing--
 	}
-	if it.State == job.Queued {
-		x.waiting--
-	}
+	x.depth.count(it.Record, -1)
 	x.schedule.change(it.Client, func(c *client) {
 		switch it.State {
 		case job.Queued:
@@ -246,7 +244,7 @@ func (x *index) move(s stored, before job.ID) (stored, error) {
 func (x *index) reserve(s stored, limit int) (release func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n := x.waiting + len(x.running)
+	n := x.depth.of(job.Queued) + len(x.running)
 	for id := range x.coming {
 		if it := x.items[id]; it == nil || !it.inLine() {
 			n++

@@ -26,6 +26,9 @@ type Options struct {
 	// Ended is told of a job that the queue ended itself, because its
 	// attempts are used up or it cannot be read. It may be nil.
 	Ended func(context.Context, job.Record)
+	// Changed is told of each change of a job's state that this process has written, by whoever wrote it: it should be
+	// quick. was is the zero Record for a new job. It may be nil.
+	Changed func(was, now job.Record)
 	// Dropped is told of an ended job whose record has been dropped for its
 	// age or for the number of others. It may be nil.
 	Dropped func(context.Context, job.ID)

@@ -71,6 +71,7 @@ func (q *JetStream) enter(ctx context.Context, s stored) (job.Record, error) {
 		var revision uint64
 		if revision, err = q.create(ctx, s); err == nil {
 			q.know(s, revision)
+			q.changed(job.Record{}, s.Record)
 			return s.Record, nil
 		}
 	}
