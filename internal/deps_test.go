@@ -51,6 +51,7 @@ var mayImport = map[string][]string{
 	"internal/events":  {"internal/job", "internal/bus"},
 	"internal/store":   {"internal/job", "internal/bus"},
 	"internal/client":  {"internal/job", "internal/certs", "internal/sse"},
+	"internal/metrics": {"internal/job"},
 	"internal/queen":   {"internal/job", "internal/certs", "internal/door", "internal/queue", "internal/stream", "internal/sse"},
 	"internal/stream":  {"internal/job", "internal/queue", "internal/events", "internal/store", "internal/picture", "internal/sse"},
 	"internal/webhook": {"internal/job", "internal/queue"},

@@ -50,6 +50,9 @@ func (s *server) openStream(path string, header ...string) <-chan message {
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	if s.token != "" {
+		r.Header.Set("Authorization", "Bearer "+s.token)
+	}
 	response, err := s.client().Do(r)
 	if err != nil {
 		s.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"waggle/internal/engine"
 	"waggle/internal/events"
 	"waggle/internal/job"
+	"waggle/internal/metrics"
 	"waggle/internal/queue"
 	"waggle/internal/store"
 	"waggle/internal/webhook"
@@ -61,6 +62,7 @@ type worker struct {
 	engines  []*engine.Engine
 	catalog  *catalog
 	webhooks *webhook.Sender // nil: none are sent
+	meters   *metrics.Worker
 }
 
 func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
@@ -71,7 +73,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{listener: listener}
+	w := &worker{listener: listener, meters: metrics.NewWorker(version)}
 	log := c.logger()
 	if err := w.open(ctx, c, log); err != nil {
 		w.close()
@@ -79,9 +81,10 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	}
 	node := c.node(listener.Addr().(*net.TCPAddr).Port)
 	w.draw(c, node, log)
+	w.measure(c.Queue)
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
-		Tokenize: w.catalog.tokenize, Webhook: w.webhooks.Check,
+		Tokenize: w.catalog.tokenize, Webhook: w.webhooks.Check, Metrics: w.meters.Handler(log),
 		Reachable: w.bus.Connected, Door: to, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
@@ -97,7 +100,7 @@ func (w *worker) draw(c *serveCommand, node job.Node, log *slog.Logger) {
 		w.engines = append(w.engines, engine.New(engine.Config{
 			Queue: w.queue, Events: w.events, Store: w.store, Checkpoints: w.kept, CheckpointEvery: c.Checkpoint, Node: w.node,
 			Adapter: selector, Open: func() (engine.Device, error) { return w.catalog.openDevice(selector, len(adapters)) },
-			MaxBatch: c.MaxBatch, Memory: c.MemoryMiB << 20, Precision: "f32", Version: version, Log: log,
+			MaxBatch: c.MaxBatch, Memory: c.MemoryMiB << 20, Precision: "f32", Version: version, Log: log, Meter: w.meters,
 		}))
 	}
 }
@@ -127,6 +130,10 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 			if last, ended := r.EndEvent(); ended {
 				warn(log, "end a job's events", r.ID, w.events.Publish(ctx, r.ID, last))
 			}
+		},
+		Changed: func(was, now job.Record) {
+			w.meters.Changed(was, now)
+			logChange(log, was, now)
 		},
 		Dropped: func(ctx context.Context, id job.ID) {
 			warn(log, "drop an old job", id, errors.Join(w.events.Forget(ctx, id), w.store.Remove(ctx, id)))

@@ -49,6 +49,8 @@ type Config struct {
 	// Reachable says why the servers that keep jobs cannot be reached now; nil
 	// where they always can.
 	Reachable func() error
+	// Metrics serves /metrics; nil leaves it out.
+	Metrics http.Handler
 	// Page serves / and /static/; nil serves one line of text.
 	Page http.Handler
 
@@ -130,6 +132,9 @@ func (s *Server) routes() *http.ServeMux {
 	m.HandleFunc("GET /v1/ws", s.socket)
 	if s.Tokenize != nil {
 		m.HandleFunc("POST /v1/tokenize", s.postTokenize)
+	}
+	if s.Metrics != nil {
+		m.Handle("GET /metrics", s.Metrics)
 	}
 	m.HandleFunc("GET /health", s.getHealth)
 	m.HandleFunc("GET /ready", s.getReady)

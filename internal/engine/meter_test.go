@@ -31,7 +31,9 @@ func (t *tally) Stepped(model string, pictures int, took time.Duration) {
 	t.add("%s: step of %d", model, pictures)
 	t.took += took
 }
-func (t *tally) Drew(model string, took time.Duration)   { t.add("%s: drew, took a while: %v", model, took >= 4*stepTime) }
+func (t *tally) Drew(model string, took time.Duration) {
+	t.add("%s: drew, took a while: %v", model, took >= 4*stepTime)
+}
 func (t *tally) Showed()                                 { t.add("showed") }
 func (t *tally) Saved(_ time.Duration, err error)        { t.add("saved: %v", err) }
 func (t *tally) Loaded(model string, took time.Duration) { t.add("%s: loaded in %v", model, took) }

@@ -194,10 +194,7 @@ func (e *Engine) fail(ctx context.Context, r *run, err error) {
 	if o.Kind == job.CancelledByUser {
 		state = job.Cancelled
 	}
-	switch o.Kind {
-	case job.CancelledByUser, job.InvalidInput:
-		e.Log.Info("job ended", "job", r.record.ID, "kind", o.Kind, "error", err)
-	default:
+	if o.Kind != job.CancelledByUser && o.Kind != job.InvalidInput { // those are no trouble of ours
 		e.Log.Error("job failed", "job", r.record.ID, "kind", o.Kind, "error", err)
 	}
 	e.finish(ctx, r, state, o)

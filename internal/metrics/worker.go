@@ -122,14 +122,15 @@ func (w *Worker) Failed(reason string) { w.failures.WithLabelValues(reason).Inc(
 // Abandoned implements engine.Meter.
 func (w *Worker) Abandoned(reason string) { w.resets.WithLabelValues(reason).Inc() }
 
-// Queue tells how many jobs have not ended. depth counts them by state and priority.
-func (w *Worker) Queue(limit int, depth func(job.State, job.Priority) int) {
+// Queue tells how many jobs have not ended: depth takes stock of them, to be counted by state and priority.
+func (w *Worker) Queue(limit int, depth func() func(job.State, job.Priority) int) {
 	w.gauge("waggle_queue_limit", "Most jobs that may wait and run.", func() float64 { return float64(limit) })
 	w.asked("waggle_queue_jobs", "Jobs of the queue that have not ended; servers that share a queue all tell the same.",
 		prometheus.GaugeValue, []string{"state", "priority"}, func(tell tell) {
+			count := depth()
 			for _, s := range []job.State{job.Queued, job.Running, job.Paused} {
 				for _, p := range []job.Priority{job.High, job.Normal, job.Low} {
-					tell(float64(depth(s, p)), string(s), string(p))
+					tell(float64(count(s, p)), string(s), string(p))
 				}
 			}
 		})

@@ -1,0 +1,62 @@
+//go:build unix
+
+package main
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// metrics are the values of /metrics, by name and labels as they are written.
+func (s *server) metrics() map[string]float64 {
+	s.Helper()
+	a := s.ask(http.MethodGet, "/metrics", nil)
+	if a.status != http.StatusOK {
+		s.Fatalf("GET /metrics: %d %.200s", a.status, a.body)
+	}
+	values := map[string]float64{}
+	for line := range strings.Lines(string(a.body)) {
+		at := strings.LastIndexByte(strings.TrimSpace(line), ' ')
+		if value, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64); err == nil && line[0] != '#' {
+			values[line[:at]] = value
+		}
+	}
+	return values
+}
+
+// TestMetrics: what happened is counted, once, by those who know the token.
+func TestMetrics(t *testing.T) {
+	needAdapter(t)
+	s := startServer(t, "serve", "--port", "0", "--token", "reader=s3cret", "--log-format", "json", "--checkpoint-every", "1ms")
+	if a := s.ask(http.MethodGet, "/metrics", nil); a.status != http.StatusUnauthorized {
+		t.Errorf("GET /metrics without a token: %d", a.status)
+	}
+	s.token = "s3cret"
+	s.ready()
+	s.made(star(fields{"steps": 4, "batch": 2, "model": "a model that is not there"}))
+	s.made(star(fields{"steps": 4}))
+	values := s.metrics()
+	for name, want := range map[string]float64{
+		`waggle_jobs_submitted_total`: 2, `waggle_jobs_started_total`: 2, `waggle_jobs_ended_total{state="complete"}`: 2,
+		`waggle_jobs_ended_total{state="failed"}`: 0, `waggle_job_wait_seconds_count`: 2, `waggle_job_run_seconds_count`: 2,
+		`waggle_steps_total{model="tiny-shapes"}`: 12, `waggle_picture_seconds_count{model="tiny-shapes"}`: 3,
+		`waggle_model_load_seconds_count{model="tiny-shapes"}`: 1, `waggle_batch_pictures_sum`: 12,
+		`waggle_queue_jobs{priority="normal",state="queued"}`: 0, `waggle_queue_jobs{priority="normal",state="running"}`: 0,
+		`waggle_queue_limit`: 1000, `waggle_nats_connected`: 1, `waggle_device_resets_total{reason="lost"}`: 0,
+	} {
+		if got, ok := values[name]; !ok || got != want {
+			t.Errorf("%s is %v (there: %v), want %v", name, got, ok, want)
+		}
+	}
+	for _, name := range []string{"waggle_previews_total", "waggle_checkpoint_seconds_count", "process_resident_memory_bytes", "process_open_fds", "go_goroutines",
+		`waggle_step_seconds_sum{model="tiny-shapes"}`} {
+		if values[name] <= 0 {
+			t.Errorf("%s is %v", name, values[name])
+		}
+	}
+	if text := string(s.ask(http.MethodGet, "/metrics", nil).body); !strings.Contains(text, "waggle_device_memory_bytes{") || strings.Contains(text, "not there") {
+		t.Errorf("want the device's memory and no model of strangers:\n%s", clipped(text))
+	}
+}
