@@ -96,8 +96,15 @@ func (s *service) picture(ctx context.Context, r job.Request, wait func(context.
 
 // watch follows a job with its previews.
 func (s *service) watch(ctx context.Context, id job.ID) error {
-	return follow(ctx, s.client, id, func(job.Event) {})
+	_, err := follow(ctx, s.client, id, silent{})
+	return err
 }
+
+// silent watches for nobody.
+type silent struct{}
+
+func (silent) event(job.Event)       {}
+func (silent) said(client.Narration) {}
 
 // askEvery is how often a program asks for a job that it does not watch.
 const askEvery = 50 * time.Millisecond

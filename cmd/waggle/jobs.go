@@ -192,33 +192,46 @@ func (c *watchCommand) Run(ctx context.Context, jobs *jobsCommand) error {
 	if err != nil {
 		return err
 	}
-	err = follow(ctx, server, id, jobs.watcher(id))
+	_, err = follow(ctx, server, id, jobs.watcher(id))
 	if ctx.Err() != nil {
 		return &interruptedError{"; " + string(id) + " goes on"}
 	}
 	return err
 }
 
-// watcher shows events: as they are, but for their pictures, to programs.
-func (c *jobsCommand) watcher(id job.ID) func(job.Event) {
-	if !c.JSON {
-		show := newProgress(false)
-		return func(e job.Event) {
-			show.event(e)
-			if e.Type == job.CompleteEvent {
-				fmt.Println(id, "complete")
-			}
-		}
+// watcher shows a job's events: as they are, but for their pictures, to programs.
+func (c *jobsCommand) watcher(id job.ID) watcher {
+	if c.JSON {
+		return eventLines{json.NewEncoder(os.Stdout)}
 	}
-	lines := json.NewEncoder(os.Stdout)
-	return func(e job.Event) {
-		e.Image, e.Format = "", ""
-		for i := range e.Images {
-			e.Images[i].Image = ""
-		}
-		lines.Encode(struct {
-			ID uint64 `json:"id"`
-			job.Event
-		}{e.Number, e})
+	return untilComplete{newProgress(false), id}
+}
+
+// untilComplete is progress that ends in words.
+type untilComplete struct {
+	*progress
+	id job.ID
+}
+
+func (w untilComplete) event(e job.Event) {
+	w.progress.event(e)
+	if e.Type == job.CompleteEvent {
+		fmt.Println(w.id, "complete")
 	}
 }
+
+// eventLines writes one JSON object a line.
+type eventLines struct{ *json.Encoder }
+
+func (l eventLines) event(e job.Event) {
+	e.Image, e.Format = "", ""
+	for i := range e.Images {
+		e.Images[i].Image = ""
+	}
+	l.Encode(struct {
+		ID uint64 `json:"id"`
+		job.Event
+	}{e.Number, e})
+}
+
+func (l eventLines) said(n client.Narration) { l.Encode(n) }

@@ -20,14 +20,16 @@ var version = "0.1.0"
 
 // verbs are the commands; each runs with its flags filled in.
 type verbs struct {
-	Generate generateCommand  `cmd:"" help:"Make a picture from a prompt."`
-	Serve    serveCommand     `cmd:"" help:"Serve the web page and the job API."`
-	Jobs     jobsCommand      `cmd:"" help:"List a server's jobs, watch them, and say what becomes of them."`
-	Queen    queenCommand     `cmd:"" help:"Route jobs to workers over HTTP; needs no GPU."`
-	Models   modelsCommand    `cmd:"" help:"List models, or look into one."`
-	Doctor   doctorCommand    `cmd:"" help:"Show adapters and check every kernel against a plain computation."`
-	Bench    benchCommand     `cmd:"" help:"Measure a whole picture; prints one line."`
-	Version  kong.VersionFlag `help:"Print the version."`
+	Generate  generateCommand  `cmd:"" help:"Make a picture from a prompt."`
+	Transform transformCommand `cmd:"" help:"Have a server make a picture out of another."`
+	Inpaint   inpaintCommand   `cmd:"" help:"Have a server paint a part of a picture anew."`
+	Serve     serveCommand     `cmd:"" help:"Serve the web page and the job API."`
+	Jobs      jobsCommand      `cmd:"" help:"List a server's jobs, watch them, and say what becomes of them."`
+	Queen     queenCommand     `cmd:"" help:"Route jobs to workers over HTTP; needs no GPU."`
+	Models    modelsCommand    `cmd:"" help:"List models, or look into one."`
+	Doctor    doctorCommand    `cmd:"" help:"Show adapters and check every kernel against a plain computation."`
+	Bench     benchCommand     `cmd:"" help:"Measure a whole picture; prints one line."`
+	Version   kong.VersionFlag `help:"Print the version."`
 }
 
 func main() {

@@ -11,6 +11,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
+	"waggle/internal/client"
 	"waggle/internal/job"
 )
 
@@ -43,7 +44,11 @@ func (p *progress) start(adapter string, id job.ID, r job.Request) {
 	if id != "" {
 		where = "as " + string(id)
 	}
-	fmt.Fprintf(p.out, "%s, %d×%d, %d steps of %s, seed %d, %s\n", r.Model, r.Width, r.Height, r.Steps, r.Sampler, *r.Seed, where)
+	size := ""
+	if r.Width > 0 { // else it is that of a picture
+		size = fmt.Sprintf("%d×%d, ", r.Width, r.Height)
+	}
+	fmt.Fprintf(p.out, "%s, %s%d steps of %s, seed %d, %s\n", plainText(r.Model), size, r.Steps, r.Sampler, *r.Seed, where)
 }
 
 // started is the first line for programs.
@@ -53,8 +58,8 @@ type started struct {
 	Job     job.ID `json:"job,omitempty"`
 	Model   string `json:"model"`
 	Seed    uint64 `json:"seed"`
-	Width   int    `json:"width"`
-	Height  int    `json:"height"`
+	Width   int    `json:"width,omitempty"`
+	Height  int    `json:"height,omitempty"`
 	Steps   int    `json:"steps"`
 }
 
@@ -90,6 +95,29 @@ func rate(step int, elapsed time.Duration) string {
 	}
 	return fmt.Sprintf(", %.0f ms a step", elapsed.Seconds()*1e3/float64(step))
 }
+
+// note says something that people should know before the work.
+func (p *progress) note(format string, args ...any) {
+	if p.json == nil {
+		fmt.Fprintf(p.out, format+"\n", args...)
+	}
+}
+
+// said tells what a queen says beside a job's events: to programs, and dimly to people who watch.
+func (p *progress) said(n client.Narration) {
+	text := plainText(n.Human)
+	switch {
+	case p.json != nil:
+		p.json.Encode(n)
+	case p.bars == nil || text == "":
+	case p.bar != nil:
+		fmt.Fprintln(p.bars, dim(text)) // above the bar
+	default:
+		fmt.Fprintln(p.out, dim(text))
+	}
+}
+
+func dim(text string) string { return "\x1b[2m" + text + "\x1b[0m" }
 
 // event tells of what a server's job reports, but for its end.
 func (p *progress) event(e job.Event) {

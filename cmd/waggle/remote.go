@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"image/png"
 	"strings"
 	"time"
 
@@ -16,74 +19,71 @@ import (
 // farewellLimit is how long a program that was interrupted tries to cancel its job.
 const farewellLimit = 2 * time.Second
 
-// remote has the pictures made by a server. Who interrupts it means the job, unless it was left there.
-func (c *generateCommand) remote(ctx context.Context) error {
+// remote has a server or a queen make the pictures. Who interrupts it means the job, unless it was left there.
+func (f *pictureFlags) remote(ctx context.Context, op job.Operation, model string, special func(*job.Request) error) error {
 	began := time.Now()
-	server, err := c.connect(c.Server, c.Token)
+	server, err := f.connect(f.Server, f.Token)
 	if err != nil {
 		return err
 	}
 	defer server.Close()
-	r, err := c.remoteRequest(ctx, server)
+	known, err := chooseModel(ctx, server, model)
+	if err != nil {
+		return plainAnswer(err)
+	}
+	r, err := f.request(op, known.Name, known.Defaults, special)
 	if err != nil {
 		return err
 	}
-	if _, err = server.Submit(ctx, r); err == nil && c.Detach {
-		return c.detached(r)
+	show := newProgress(f.JSON)
+	if known.Defaults.Width == 0 {
+		f.noteDefaults(show, r)
 	}
-	if err == nil {
-		err = c.collect(ctx, server, r, began)
-	}
-	if ctx.Err() == nil {
-		return plainAnswer(err)
-	}
-	return abandon(server, r.ID)
+	return f.order(ctx, server, r, show, began)
 }
 
-// remoteRequest is the job that the flags describe, with the defaults of the server's model. Its id is chosen here, so that
-// it can be cancelled even if the server's answer was not waited for.
-func (c *generateCommand) remoteRequest(ctx context.Context, server *client.Client) (job.Request, error) {
-	list, err := server.Models(ctx)
-	if err != nil {
-		return job.Request{}, err
+// noteDefaults says what the protocol decided, because the server does not tell its model's own defaults.
+func (f *pictureFlags) noteDefaults(show *progress, r job.Request) {
+	var taken []string
+	if f.Steps == nil {
+		taken = append(taken, fmt.Sprintf("%d steps", r.Steps))
 	}
-	model, err := chooseModel(list, c.Model)
-	if err != nil {
-		return job.Request{}, err
+	if f.Guidance == nil {
+		taken = append(taken, fmt.Sprintf("guidance %g", r.GuidanceScale))
 	}
-	r, err := c.request(model.Name, model.Defaults)
+	if len(taken) > 0 {
+		show.note("the server does not say what suits %s: taking the protocol's %s", plainText(r.Model), strings.Join(taken, ", "))
+	}
+}
+
+// order submits a job and waits for its pictures. Its id is chosen here, so that it can be cancelled even if the server's
+// answer was not waited for; servers that know only their own say so.
+func (f *pictureFlags) order(ctx context.Context, server *client.Client, r job.Request, show *progress, began time.Time) error {
 	r.ID = job.NewID()
-	return r, err
-}
-
-// chooseModel finds a model by name. The default of the flag is a model of this program; a server that has not got it
-// makes the picture with its own first one.
-func chooseModel(list []job.ModelInfo, name string) (job.ModelInfo, error) {
-	var names []string
-	chosen := -1
-	for i, m := range list {
-		names = append(names, m.Name)
-		if m.Name == name {
-			chosen = i
-		}
-	}
-	if chosen < 0 && name == builtin.Name && len(list) > 0 {
-		chosen = 0
+	id, err := server.Submit(ctx, r)
+	taken := err == nil
+	if taken {
+		r.ID = id
 	}
 	switch {
-	case len(list) == 0:
-		return job.ModelInfo{}, errors.New("the server has no model ready; try again later")
-	case chosen < 0:
-		return job.ModelInfo{}, fmt.Errorf("the server has no model %q: want one of %s", name, strings.Join(names, ", "))
-	case list[chosen].Defaults.Width == 0:
-		return job.ModelInfo{}, fmt.Errorf("the server's model %s is still loading; try again later", list[chosen].Name)
+	case taken && f.Detach:
+		err = f.detach(ctx, server, r, show)
+	case taken:
+		err = f.collect(ctx, server, r, show, began)
 	}
-	return list[chosen], nil
+	if err == nil || ctx.Err() == nil {
+		return plainAnswer(err)
+	}
+	return abandon(server, r.ID, taken)
 }
 
-func (c *generateCommand) detached(r job.Request) error {
-	if c.JSON {
-		newProgress(true).start("", r.ID, r)
+// detach leaves a job there, once it is sure to be made.
+func (f *pictureFlags) detach(ctx context.Context, server *client.Client, r job.Request, show *progress) error {
+	if err := server.Start(ctx, r.ID); err != nil {
+		return err
+	}
+	if f.JSON {
+		show.start("", r.ID, r)
 		return nil
 	}
 	_, err := fmt.Println(r.ID)
@@ -91,47 +91,124 @@ func (c *generateCommand) detached(r job.Request) error {
 }
 
 // collect follows a job and writes its pictures.
-func (c *generateCommand) collect(ctx context.Context, server *client.Client, r job.Request, began time.Time) error {
-	show := newProgress(c.JSON)
+func (f *pictureFlags) collect(ctx context.Context, server *client.Client, r job.Request, show *progress, began time.Time) error {
 	show.start("", r.ID, r)
-	if err := follow(ctx, server, r.ID, show.event); err != nil {
+	last, err := follow(ctx, server, r.ID, show)
+	if err != nil {
 		return err
 	}
-	for i := range r.Batch {
-		file, err := server.Image(ctx, r.ID, i)
-		if err != nil {
-			return fmt.Errorf("fetch the picture of %s: %w", r.ID, err)
-		}
-		path := numbered(c.Output, i, r.Batch)
-		if err := picture.WriteFile(path, file); err != nil {
+	list, err := picturesOf(last, *r.Seed)
+	if err != nil {
+		return fmt.Errorf("the pictures of %s: %w", r.ID, err)
+	}
+	for i, p := range list {
+		path := numbered(f.Output, i, len(list))
+		if err := picture.WriteFile(path, p.file); err != nil {
 			return err
 		}
-		show.wrote(path, *r.Seed+uint64(i), time.Since(began))
+		show.wrote(path, p.seed, time.Since(began))
+	}
+	if len(list) != r.Batch {
+		return fmt.Errorf("the server made %d pictures instead of %d: it may not know batches", len(list), r.Batch)
 	}
 	return nil
 }
 
-// follow shows a job's events up to its end, which is an error unless its pictures are there.
-func follow(ctx context.Context, server *client.Client, id job.ID, show func(job.Event)) error {
-	for e, err := range server.Events(ctx, id, 0) {
-		if err != nil {
-			return err
-		}
-		show(e)
-		switch {
-		case e.Type == job.CompleteEvent:
-			return nil
-		case e.Kind == job.CancelledByUser:
-			return fmt.Errorf("%s was cancelled", id)
-		case e.Final():
-			return fmt.Errorf("%s failed: %s", id, e.Message)
-		}
-	}
-	return fmt.Errorf("the server does not say how %s ended", id)
+// made is a picture that a server made.
+type made struct {
+	file []byte // a PNG
+	seed uint64
 }
 
-// abandon cancels the job of a program that was interrupted.
-func abandon(server *client.Client, id job.ID) error {
+// picturesOf takes the pictures out of a job's last event. seed is what the first was asked for with.
+func picturesOf(last job.Event, seed uint64) (list []made, err error) {
+	if last.Seed != nil {
+		seed = *last.Seed
+	}
+	images := last.Images
+	if len(images) == 0 {
+		images = []job.Image{{Image: last.Image, Seed: seed}}
+	}
+	for _, i := range images {
+		file, err := base64.StdEncoding.DecodeString(i.Image)
+		if err != nil {
+			return nil, fmt.Errorf("not base64: %w", err)
+		}
+		if _, err := png.DecodeConfig(bytes.NewReader(file)); err != nil {
+			return nil, fmt.Errorf("no PNG: %w", err)
+		}
+		list = append(list, made{file, i.Seed})
+	}
+	return list, nil
+}
+
+// watcher is told of a job.
+type watcher interface {
+	event(job.Event)
+	said(client.Narration)
+}
+
+// follow shows a job up to its last event, which is an error unless its pictures are there.
+func follow(ctx context.Context, server *client.Client, id job.ID, show watcher) (job.Event, error) {
+	for e, err := range server.Follow(ctx, id, 0, show.said) {
+		if err != nil {
+			return e, err
+		}
+		show.event(e)
+		switch {
+		case e.Type == job.CompleteEvent:
+			return e, nil
+		case e.Kind == job.CancelledByUser || e.Final() && e.Message == job.CancelMessage:
+			return e, fmt.Errorf("%s was cancelled", id)
+		case e.Final():
+			return e, fmt.Errorf("%s failed: %s", id, plainText(e.Message))
+		}
+	}
+	return job.Event{}, fmt.Errorf("the server does not say how %s ended", id)
+}
+
+// chooseModel finds a model by name, with zero defaults where the server does not tell them. The default of the flag is a model
+// of this program; a server that has not got it makes the picture with its own first one, and so with a name that is empty.
+func chooseModel(ctx context.Context, server *client.Client, name string) (job.ModelInfo, error) {
+	list, told, err := server.Offers(ctx)
+	if err != nil {
+		return job.ModelInfo{}, err
+	}
+	any := name == "" || name == builtin.Name
+	var names []string
+	for _, m := range list {
+		if names = append(names, m.Name); m.Name == name {
+			return usable(ctx, server, m, told)
+		}
+	}
+	switch {
+	case told == client.Nothing && name == "":
+		return job.ModelInfo{}, errors.New("the server does not say which models it has: name one with --model")
+	case told == client.Nothing:
+		return job.ModelInfo{Name: name}, nil
+	case len(list) == 0:
+		return job.ModelInfo{}, errors.New("the server has no model ready; try again later")
+	case any && told == client.Names && len(list) > 1:
+		return job.ModelInfo{}, fmt.Errorf("the queen's workers have several models: choose one with --model: %s", strings.Join(names, ", "))
+	case any:
+		return usable(ctx, server, list[0], told)
+	}
+	return job.ModelInfo{}, fmt.Errorf("the server has no model %q: want one of %s", name, strings.Join(names, ", "))
+}
+
+// usable refuses a model that its server has still to look into. A queen does not look into any.
+func usable(ctx context.Context, server *client.Client, m job.ModelInfo, told client.Told) (job.ModelInfo, error) {
+	if told != client.Models || m.Defaults.Width > 0 {
+		return m, nil
+	}
+	if _, err := server.Queen(ctx); err == nil {
+		return m, nil
+	}
+	return m, fmt.Errorf("the server's model %s is still loading; try again later", m.Name)
+}
+
+// abandon cancels the job of a program that was interrupted. taken says whether the server has answered that it has the job.
+func abandon(server *client.Client, id job.ID, taken bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), farewellLimit)
 	defer cancel()
 	err := server.Cancel(ctx, id)
@@ -139,8 +216,10 @@ func abandon(server *client.Client, id job.ID) error {
 	switch {
 	case err == nil:
 		return &interruptedError{"and cancelled " + string(id)}
-	case errors.As(err, &refused) && refused.Status == 404:
+	case errors.As(err, &refused) && refused.Status == 404 && taken:
 		return &interruptedError{"after " + string(id) + " had ended"}
+	case errors.As(err, &refused) && refused.Status == 404:
+		return &interruptedError{"before the server had the job"}
 	}
 	return &interruptedError{fmt.Sprintf("but %s could not be cancelled: %v", id, err)}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -38,10 +39,9 @@ func terminal(t *testing.T, columns int) (ours, theirs *os.File) {
 }
 
 // onTerminal runs a command that must succeed and returns what its terminal shows.
-func (s *server) onTerminal(t *testing.T, columns int, verb string, args ...string) string {
+func onTerminal(t *testing.T, columns int, c *exec.Cmd) string {
 	t.Helper()
 	ours, theirs := terminal(t, columns)
-	c := s.jobs(t, verb, args...)
 	c.Stdout, c.Stderr = theirs, theirs
 	text := make(chan string)
 	go func() {
@@ -60,7 +60,7 @@ func (s *server) onTerminal(t *testing.T, columns int, verb string, args ...stri
 	theirs.Close()
 	shown := <-text
 	if err != nil {
-		t.Errorf("%s: %v\n%s", verb, err, shown)
+		t.Errorf("%.100q: %v\n%s", c.Args[1:], err, shown)
 	}
 	return shown
 }
@@ -69,11 +69,11 @@ func (s *server) onTerminal(t *testing.T, columns int, verb string, args ...stri
 func testTerminal(t *testing.T, s *server) {
 	s.post(star(fields{"id": "bar", "steps": 40, "prompt": strings.Repeat("灯台 ", 100)}))
 	s.await(t, "bar", job.Running)
-	bar := s.onTerminal(t, 100, "watch", "bar")
+	bar := onTerminal(t, 100, s.jobs(t, "watch", "bar"))
 	if !strings.Contains(bar, "/40") || !strings.Contains(bar, "[==") || !strings.Contains(bar, "bar complete") {
 		t.Errorf("watching shows %q", bar)
 	}
-	table := s.onTerminal(t, 70, "list", "--limit", "5")
+	table := onTerminal(t, 70, s.jobs(t, "list", "--limit", "5"))
 	for line := range strings.SplitSeq(strings.TrimSpace(table), "\r\n") {
 		if n := runewidth.StringWidth(line); n > 70 {
 			t.Errorf("%d cells: %s", n, line)
@@ -81,5 +81,15 @@ func testTerminal(t *testing.T, s *server) {
 	}
 	if !strings.Contains(table, "bar ") || !strings.Contains(table, "…") {
 		t.Errorf("the table:\n%s", table)
+	}
+}
+
+// testKeeperTerminal: people who watch see what a queen says, dimly and above the bar.
+func testKeeperTerminal(t *testing.T, queen, _ *server) {
+	shown := onTerminal(t, 100, command(t, "generate", starPrompt, "--steps", "20", "--size", "128", "--server", queen.url))
+	for _, text := range []string{"\x1b[2mLooking for a worker with model 'tiny-shapes'\x1b[0m\r\n", "/20", "[==", "waggle.png (seed "} {
+		if !strings.Contains(shown, text) {
+			t.Errorf("no %q in %q", text, shown)
+		}
 	}
 }

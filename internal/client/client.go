@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,6 +113,64 @@ func (c *Client) Models(ctx context.Context) ([]job.ModelInfo, error) {
 	var answer struct{ Models []job.ModelInfo }
 	err := c.quick(ctx, http.MethodGet, "/v1/models", &answer)
 	return answer.Models, err
+}
+
+// Told is where what is known of a server's models comes from.
+type Told int
+
+// What servers tell: workers their models; queens perhaps no more than names;
+// others may have no route for either.
+const (
+	Nothing Told = iota
+	Names
+	Models
+)
+
+// Offers returns what a server or a queen says of the models there are, each
+// once.
+func (c *Client) Offers(ctx context.Context) (list []job.ModelInfo, told Told, err error) {
+	if list, err = c.Models(ctx); !missing(err) {
+		return list, Models, err
+	}
+	nodes, err := c.Nodes(ctx)
+	if missing(err) {
+		return nil, Nothing, nil
+	}
+	for _, n := range nodes {
+		for _, m := range n.Offers() {
+			if !slices.ContainsFunc(list, func(have job.ModelInfo) bool { return have.Name == m.Name }) {
+				list = append(list, m)
+			}
+		}
+	}
+	return list, Names, err
+}
+
+// missing reports that a server has no such route.
+func missing(err error) bool {
+	var refused *Error
+	return errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusMethodNotAllowed)
+}
+
+// Nodes returns who computes for a server or a queen.
+func (c *Client) Nodes(ctx context.Context) ([]job.Node, error) {
+	var answer struct{ Nodes []job.Node }
+	err := c.quick(ctx, http.MethodGet, "/v1/nodes", &answer)
+	return answer.Nodes, err
+}
+
+// QueenInfo is what a queen says of herself.
+type QueenInfo struct {
+	Version  string   `json:"version"`
+	Features []string `json:"features"`
+}
+
+// Queen returns what a queen says of herself; an error if the server is none.
+func (c *Client) Queen(ctx context.Context) (q QueenInfo, err error) {
+	if err = c.quick(ctx, http.MethodGet, "/v1/info", &q); err == nil && q.Features == nil {
+		err = errors.New("the server is no queen: GET /v1/info tells no features")
+	}
+	return q, err
 }
 
 // Samplers returns the samplers and schedules there are.

@@ -29,7 +29,7 @@ var errBroken = errors.New("the event stream broke off")
 
 // Narration is what a queen says of a job between its events.
 type Narration struct {
-	Type   string `json:"type,omitempty"` // narration; data for programs; empty if it was plain text
+	Type   string `json:"type"` // narration; data for programs; text if it was no more
 	Actor  string `json:"actor,omitempty"`
 	Action string `json:"action,omitempty"`
 	Human  string `json:"human,omitempty"` // in words; not fit for a terminal before it was cleaned
@@ -221,7 +221,7 @@ func (f *follower) end(marker string) job.Event {
 func (f *follower) narrated(data []byte) {
 	var n Narration
 	if json.Unmarshal(data, &n) != nil || n.Type == "" {
-		n = Narration{Human: string(data)}
+		n = Narration{Type: "text", Human: string(data)}
 	}
 	switch n.Action {
 	case "failed":

@@ -120,6 +120,15 @@ func (n Node) Model(name string) (ModelInfo, bool) {
 	return n.Models[0], true
 }
 
+// Offers are the models of a node; no more than a name where it only tells
+// that.
+func (n Node) Offers() []ModelInfo {
+	if len(n.Models) == 0 && n.ModelID != "" {
+		return []ModelInfo{{Name: n.ModelID}}
+	}
+	return n.Models
+}
+
 // ModelInfo is what a client needs to know of a model.
 type ModelInfo struct {
 	Name     string   `json:"name"`
