@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -9,6 +10,30 @@ import (
 	"waggle/internal/nn"
 	"waggle/internal/sd"
 )
+
+// chooser tells by what an adapter can be opened that goes by a name.
+type chooser func(name string) (selector string, err error)
+
+// adapters are those that the flags name.
+func (c *serveCommand) adapters(log *slog.Logger) (names []string, choose chooser) {
+	if c.place == nowhere {
+		return c.modelFlags.adapters(), func(name string) (string, error) { return name, nil }
+	}
+	return []string{c.place.String()}, func(string) (string, error) { return c.place.selector(log) }
+}
+
+// selector finds the adapter at a place that is there now.
+func (p place) selector(log *slog.Logger) (string, error) {
+	list, err := gpu.Adapters()
+	if err != nil {
+		return "", err
+	}
+	a, err := p.find(list)
+	if err == nil && a.Kind == gpu.Software && p.kind != "cpu" {
+		log.Info("no hardware adapter is there: the software adapter stands in", "asked", p.String(), "adapter", a.Name)
+	}
+	return strconv.Itoa(a.Index), err
+}
 
 // adapters are those that --gpu names: one, several with commas, or all. All leaves software adapters out where there is
 // another. One may be named twice: then two engines share it.
@@ -61,8 +86,12 @@ type device struct {
 	share   int // of how many devices it is one
 }
 
-// openDevice opens an adapter that is one of several.
-func (c *catalog) openDevice(selector string, share int) (engine.Device, error) {
+// openDevice opens an adapter that is one of several: the one that choose names now.
+func (c *catalog) openDevice(name string, choose chooser, share int) (engine.Device, error) {
+	selector, err := choose(name)
+	if err != nil {
+		return nil, err
+	}
 	d, err := gpu.Open(selector)
 	if err != nil {
 		return nil, err

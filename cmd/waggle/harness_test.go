@@ -75,7 +75,8 @@ func cleanEnviron() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
 		flag := strings.HasPrefix(name, "WAGGLE_") && name != "WAGGLE_GPU"
-		return flag || slices.Contains([]string{"PORT", "QUEEN_PORT", "WORKER_ID", "LLORCH_API_TOKEN"}, name)
+		return flag || slices.Contains([]string{"PORT", "QUEEN_PORT", "WORKER_ID", "LLORCH_API_TOKEN", "SD_VERSION", "MODEL_PATH",
+			"CALLBACK_URL", "CUDA_DEVICE", "ROCM_DEVICE", "METAL_DEVICE", "USE_F16", "USE_FLASH_ATTN"}, name)
 	})
 }
 

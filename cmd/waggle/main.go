@@ -32,6 +32,12 @@ type verbs struct {
 	Version   kong.VersionFlag `help:"Print the version."`
 }
 
+// groups of flags in the help.
+var groups = []kong.Group{{
+	Key: "worker", Title: "Flags for orchestrators",
+	Description: "What rbee's hives and queens call a worker with. Some go by other names here: docs/worker.md.",
+}}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
@@ -68,9 +74,7 @@ const (
 
 // run parses arguments, runs the verb and returns the exit code. Errors are one line on standard error.
 func run(ctx context.Context, args []string) int {
-	var v verbs
-	parser, err := kong.New(&v, kong.Name("waggle"), kong.Vars{"version": version}, kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Description("Pictures from prompts with Stable Diffusion models on any GPU."))
+	parser, err := newParser(ctx, new(verbs))
 	if err != nil {
 		return complain(err, exitFailed)
 	}
@@ -86,6 +90,11 @@ func run(ctx context.Context, args []string) int {
 	default:
 		return complain(err, exitFailed)
 	}
+}
+
+func newParser(ctx context.Context, v *verbs) (*kong.Kong, error) {
+	return kong.New(v, kong.Name("waggle"), kong.Vars{"version": version}, kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.ExplicitGroups(groups), kong.Description("Pictures from prompts with Stable Diffusion models on any GPU."))
 }
 
 // interruptedError is a context.Canceled that says what was done before.

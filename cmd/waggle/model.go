@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -17,6 +18,8 @@ type modelFlags struct {
 	ModelsDir []string `name:"models" env:"WAGGLE_MODELS" type:"path" help:"Folder with models to find by name; repeatable."`
 	GPU       string   `name:"gpu" env:"WAGGLE_GPU" help:"Adapter, by index or a part of its name (waggle doctor lists them); serve takes several with commas, or all."`
 	Kernels   string   `env:"WAGGLE_KERNELS" enum:",subgroup,tiled,plain" default:"" help:"Force a kernel family: subgroup, tiled or plain."`
+
+	path string // of the model, where it is not to be found by its name
 }
 
 // loaded is a model on a device.
@@ -44,10 +47,10 @@ func (f modelFlags) load() (*loaded, error) {
 }
 
 func (f modelFlags) open() (*models.Model, error) {
-	if shape, ok := strings.CutPrefix(f.Model, models.RandomPrefix); ok {
+	if shape, ok := strings.CutPrefix(cmp.Or(f.path, f.Model), models.RandomPrefix); ok {
 		return models.Random(shape)
 	}
-	return models.Open(f.Model, f.ModelsDir...)
+	return models.Open(cmp.Or(f.path, f.Model), f.ModelsDir...)
 }
 
 // Close gives everything back.

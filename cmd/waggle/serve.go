@@ -36,6 +36,9 @@ type serveCommand struct {
 	busFlags     `embed:""`
 	modelFlags   `embed:""`
 	webhookFlags `embed:""`
+	workerFlags  `embed:"" group:"worker"`
+
+	place place // of the adapter, by workerFlags
 }
 
 // Run serves until ctx ends.
@@ -75,6 +78,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	}
 	w := &worker{listener: listener, meters: metrics.NewWorker(version)}
 	log := c.logger()
+	c.noteUnused(log)
 	if err := w.open(ctx, c, log); err != nil {
 		w.close()
 		return nil, errors.Join(err, listener.Close())
@@ -95,11 +99,11 @@ func (w *worker) draw(c *serveCommand, node job.Node, log *slog.Logger) {
 	w.catalog = newCatalog(c.modelFlags, log)
 	w.node = engine.NewNode(w.queue, node, w.catalog.own, log)
 	w.node.SetModels(w.catalog.list())
-	adapters := c.adapters()
-	for _, selector := range adapters {
+	adapters, choose := c.adapters(log)
+	for _, name := range adapters {
 		w.engines = append(w.engines, engine.New(engine.Config{
 			Queue: w.queue, Events: w.events, Store: w.store, Checkpoints: w.kept, CheckpointEvery: c.Checkpoint, Node: w.node,
-			Adapter: selector, Open: func() (engine.Device, error) { return w.catalog.openDevice(selector, len(adapters)) },
+			Adapter: name, Open: func() (engine.Device, error) { return w.catalog.openDevice(name, choose, len(adapters)) },
 			MaxBatch: c.MaxBatch, Memory: c.MemoryMiB << 20, Precision: "f32", Version: version, Log: log, Meter: w.meters,
 		}))
 	}

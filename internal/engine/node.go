@@ -144,11 +144,12 @@ func (s *seat) beside(is func(*seat) bool) bool {
 	return slices.ContainsFunc(s.node.seats, func(o *seat) bool { return o != s && is(o) })
 }
 
-// model is what a job runs on that names a model: that one, or the fallback.
+// model is what a job runs on that names a model: that one, or the fallback,
+// which has a second name in the record: the operator's.
 func (n *Node) model(name string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.has(name) || n.present[name] {
+	if name != n.record.ModelID && (n.has(name) || n.present[name]) {
 		return name
 	}
 	return n.fallback
@@ -164,7 +165,8 @@ func (n *Node) has(name string) bool {
 func (n *Node) takes(r job.Record) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.has(r.Request.Model) || !n.others[r.Request.Model]
+	name := r.Request.Model
+	return name == n.record.ModelID || n.has(name) || !n.others[name]
 }
 
 // lookAround learns the models of other nodes that take jobs.
@@ -178,6 +180,7 @@ func (n *Node) lookAround(ctx context.Context) {
 		if node.ID == n.record.ID || !node.Status.Available() {
 			continue
 		}
+		models[node.ModelID] = true
 		for _, m := range node.Models {
 			models[m.Name] = true
 		}

@@ -41,12 +41,14 @@ const (
 // Find looks a name up: the built-in model, then each folder of dirs in turn,
 // where NAME is a diffusers folder or NAME.safetensors a file. A name is a
 // name, never a path: it may have one slash between owner and model, but cannot
-// lead out of dirs. The error is a NotFoundError.
+// lead out of dirs. A well-known model is found by any of its names (v1-5,
+// runwayml/stable-diffusion-v1-5), and the entry has the one it lies under. The
+// error is a NotFoundError.
 func Find(name string, dirs ...string) (Entry, error) {
 	if name == builtin.Name {
 		return builtinEntry(), nil
 	}
-	if ValidName(name) {
+	for _, name := range append([]string{name}, otherNames(name)...) {
 		for _, dir := range dirs {
 			if e, ok := lookUp(dir, name); ok {
 				return e, nil
@@ -76,9 +78,12 @@ func ValidName(name string) bool {
 	return true
 }
 
-// lookUp finds a valid name in one folder: as a diffusers folder, as a file
-// without its extension, as a file with it.
+// lookUp finds a name in one folder: as a diffusers folder, as a file without
+// its extension, as a file with it.
 func lookUp(dir, name string) (Entry, bool) {
+	if !ValidName(name) {
+		return Entry{}, false
+	}
 	path := filepath.Join(dir, filepath.FromSlash(name))
 	if e, ok := folderEntry(name, path); ok {
 		return e, true

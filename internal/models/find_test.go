@@ -97,7 +97,7 @@ func TestList(t *testing.T) {
 
 func TestNotFoundSuggests(t *testing.T) {
 	dir := store(t)
-	for name, want := range map[string]string{"tiny-shape": builtin.Name, "V1.5": "v1-5", "net": "owner/net", "configurd": "configured"} {
+	for name, want := range map[string]string{"tiny-shape": builtin.Name, "V1.6": "v1-5", "net": "owner/net", "configurd": "configured"} {
 		_, err := Open(name, dir)
 		var missing *NotFoundError
 		if !errors.As(err, &missing) || !errors.Is(err, ErrNotFound) {
