@@ -104,3 +104,19 @@ func TestModelsDoNotMix(t *testing.T) {
 		}
 	}, withModels, func(_ *rig, c *Config) { c.Memory = 100 * mib })
 }
+
+// The operator's name for the node's own model is as good as the model's; a job
+// that goes by another node's is left to it.
+func TestOperatorsName(t *testing.T) {
+	rigged(t, func(t *testing.T, r *rig) {
+		r.queue.PutNode(t.Context(), job.Node{ID: "other", ModelID: "v2-1", Status: job.Ready, Models: []job.ModelInfo{{Name: "v1-5"}}})
+		theirs := r.submit("a", onModel("v2-1"))
+		r.completes(r.submit("b", onModel("v1-5")), 7, 4)
+		if got := r.record(theirs).State; got != job.Queued {
+			t.Errorf("the job for another node's model is %s", got)
+		}
+		if !slices.Equal(r.done().loaded, []string{"scripted"}) {
+			t.Errorf("loaded %v", r.done().loaded)
+		}
+	}, withModels, func(r *rig, _ *Config) { r.node.record.ModelID = "v1-5" })
+}
