@@ -1,6 +1,6 @@
 # make run     a picture, then the web page        make test    what must pass before a change lands
 # make         bin/waggle                          make check   the same, on a machine known to be ready
-.PHONY: all wasm run test check chaos soak bench bench-peers generate train doctor
+.PHONY: all wasm run test check conformance chaos soak bench bench-peers generate train doctor
 
 all: wasm
 	go build -trimpath -ldflags='-s -w' -o bin/waggle ./cmd/waggle
@@ -22,6 +22,11 @@ test:
 
 check: wasm
 	@scripts/check
+
+# The 40 checks of the protocol between clients, queens, hives and workers, as a table; docs/conformance.md.
+conformance: wasm
+	@scripts/driver
+	@scripts/conformance
 
 # Kills, full disks, damaged files, a lost network: what jobs must survive. Up to half an hour; docs/chaos.md.
 chaos: wasm

@@ -49,7 +49,7 @@ func TestCheck31Narrations(t *testing.T) {
 	if took := time.Since(began); took < time.Second || took > 20*time.Second {
 		t.Errorf("took %v, want about 1.5 s", took)
 	}
-	if last := list[len(list)-1]; last != (message{"", "[DONE]"}) {
+	if last := list[len(list)-1]; last.name != "" || last.data != "[DONE]" {
 		t.Errorf("ended with %v", last)
 	}
 	for i, m := range list[:len(list)-1] {

@@ -3,6 +3,7 @@ package main
 import (
 	"regexp"
 	"testing"
+	"time"
 )
 
 // The tests named TestCheckNN… are the checks of the protocol between clients, queens, hives and workers, by their numbers
@@ -25,4 +26,27 @@ func check(t *testing.T, from, title string) {
 	}
 	t.Attr("from", from)
 	t.Attr("title", title)
+}
+
+// leaveOut ends a check that cannot be made, and says why.
+func leaveOut(t *testing.T, reason string) {
+	t.Helper()
+	t.Attr("skipped", reason)
+	t.Skip(reason)
+}
+
+// within is a limit of the protocol. The race detector makes programs several times slower, for which they are not to blame.
+func within(limit time.Duration) time.Duration {
+	if raceDetector {
+		return 4 * limit
+	}
+	return limit
+}
+
+// drawsMuch leaves a check to the tests without race detector, which has much the same to look at in others.
+func drawsMuch(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		leaveOut(t, "made without the race detector, as it draws much")
+	}
 }

@@ -19,6 +19,9 @@ import (
 // program is the path of the real program, built once for all tests.
 var program string
 
+// atEnd ends what several tests have shared, when all have run.
+var atEnd []func() error
+
 func TestMain(m *testing.M) {
 	natstest.Main()
 	os.Exit(buildAndRun(m))
@@ -40,7 +43,14 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
 		return 1
 	}
-	return tally.report(os.Stdout, m.Run())
+	code := tally.report(os.Stdout, m.Run())
+	for _, end := range atEnd {
+		if err := end(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	return code
 }
 
 // needAdapter skips a test that draws where the person who runs it says that there is no adapter.

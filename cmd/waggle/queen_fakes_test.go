@@ -23,8 +23,8 @@ func startQueen(t *testing.T, more ...string) *server {
 	return startServer(t, append([]string{"queen", "--port", "0", "--log-level", "debug"}, more...)...)
 }
 
-// message is one of a queen's stream.
-type message struct{ name, data string }
+// message is one of a stream, as it came.
+type message struct{ name, data, id string }
 
 // narration is what a queen says.
 type narration struct {
@@ -77,6 +77,8 @@ func (s *server) openStream(path string, header ...string) <-chan message {
 				m.name = value
 			case "data":
 				m.data = value
+			case "id":
+				m.id = value
 			case "":
 				if m != (message{}) {
 					select {
@@ -114,7 +116,7 @@ func await(t testing.TB, from <-chan message, limit time.Duration, what string, 
 // rest reads a stream to its end.
 func rest(t testing.TB, from <-chan message) (list []message) {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(commandLimit)
 	for {
 		select {
 		case m, open := <-from:
@@ -134,7 +136,7 @@ func parts(t testing.TB, list []message) (actions []string, events []message, ma
 	for _, m := range list {
 		switch {
 		case m.name != "":
-			events = append(events, m)
+			events = append(events, message{name: m.name, data: m.data}) // the queen numbers them anew
 		case strings.HasPrefix(m.data, "["):
 			if marker != "" {
 				t.Errorf("a second end marker: %s", m.data)
@@ -369,11 +371,11 @@ func (f flushed) Write(p []byte) (int, error) {
 
 // theirEvents are a whole job as a worker tells it, members in an order of its own.
 var theirEvents = []message{
-	{"preview", `{"step":1,"type":"preview","total":4,"percent":25.0,"image":"iVBORw0","format":"png"}`},
-	{"progress", `{"type":"progress","step":2,"total":4,"percent":50.0, "more":[1, 2]}`},
-	{"progress", `{"type":"progress","step":3,"total":4,"percent":75.0}`},
-	{"preview", `{"type":"preview","step":4,"total":4,"percent":100.0,"image":"iVBORw0","format":"png"}`},
-	{"complete", `{"type":"complete","image":"iVBORw0KGgo","format":"png"}`},
+	{name: "preview", data: `{"step":1,"type":"preview","total":4,"percent":25.0,"image":"iVBORw0","format":"png"}`},
+	{name: "progress", data: `{"type":"progress","step":2,"total":4,"percent":50.0, "more":[1, 2]}`},
+	{name: "progress", data: `{"type":"progress","step":3,"total":4,"percent":75.0}`},
+	{name: "preview", data: `{"type":"preview","step":4,"total":4,"percent":100.0,"image":"iVBORw0","format":"png"}`},
+	{name: "complete", data: `{"type":"complete","image":"iVBORw0KGgo","format":"png"}`},
 }
 
 func drawn(w io.Writer, _ *http.Request) {

@@ -95,7 +95,7 @@ func TestQueenRelaysInference(t *testing.T) {
 	}
 	h.join(s, w)
 	list := s.made(fields{"operation": "infer", "hive_id": "localhost", "model": "m", "prompt": "p", "max_tokens": 1, "temperature": 0.5})
-	if n := len(list); list[n-1].data != "[DONE]" || list[n-3] != (message{"", `{"type":"token","t":"[ERR","i":0}`}) {
+	if n := len(list); list[n-1].data != "[DONE]" || list[n-3].name != "" || list[n-3].data != `{"type":"token","t":"[ERR","i":0}` {
 		t.Errorf("the stream: %v", list)
 	}
 }

@@ -68,21 +68,11 @@ func startCommand(t testing.TB, c *exec.Cmd) *server {
 // launch starts a server and does not wait for its first line.
 func launch(t testing.TB, c *exec.Cmd) (*server, <-chan string) {
 	t.Helper()
-	s := &server{TB: t, cmd: c, log: new(safeBuffer), began: time.Now(), ended: make(chan error, 1)}
-	out, err := c.StdoutPipe()
+	s, first, err := spawn(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Stderr = s.log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	first := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(out).ReadString('\n')
-		first <- line
-		s.ended <- c.Wait()
-	}()
+	s.TB = t
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
@@ -90,6 +80,26 @@ func launch(t testing.TB, c *exec.Cmd) (*server, <-chan string) {
 		}
 	})
 	return s, first
+}
+
+// spawn starts a server's process. Its first line comes when it is written, empty if there is none.
+func spawn(c *exec.Cmd) (*server, <-chan string, error) {
+	s := &server{cmd: c, log: new(safeBuffer), began: time.Now(), ended: make(chan error, 1)}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	c.Stderr = s.log
+	if err := c.Start(); err != nil {
+		return nil, nil, err
+	}
+	first := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		first <- line
+		s.ended <- c.Wait()
+	}()
+	return s, first, nil
 }
 
 // up takes the address from a server's first line.
@@ -106,32 +116,39 @@ func (s *server) up(first string) {
 // to itself 2 s are asked, after which orchestrators send SIGKILL: make chaos looks at that.
 const stopLimit = 10 * time.Second
 
-// stop ends the server as orchestrators do and checks that it goes in time and in peace. One that does not is asked for the
-// stacks of its goroutines. It returns how long that took.
+// stop ends the server as orchestrators do and checks that it goes in time and in peace. It returns how long that took.
 func (s *server) stop() (took time.Duration) {
 	s.once.Do(func() {
 		began := time.Now()
-		defer func() { took = time.Since(began) }()
-		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself, which Wait tells
-		select {
-		case err := <-s.ended:
-			if err != nil {
-				s.Errorf("ended after SIGTERM: %v", err)
-			}
-		case <-time.After(stopLimit):
-			s.cmd.Process.Signal(syscall.SIGQUIT)
-			select {
-			case <-s.ended:
-			case <-time.After(stopLimit):
-				s.cmd.Process.Kill()
-			}
-			s.Errorf("still there %v after SIGTERM:\n%s", time.Since(began), s.log)
+		if err := s.end(); err != nil {
+			s.Error(err)
 		}
-		if text := s.log.String(); strings.Contains(text, "panic") || strings.Contains(text, "DATA RACE") {
-			s.Errorf("the log tells of trouble:\n%s", clipped(text))
-		}
+		took = time.Since(began)
 	})
 	return took
+}
+
+// end ends the process and says what was wrong with it. One that does not go is asked for the stacks of its goroutines.
+func (s *server) end() error {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself, which Wait tells
+	select {
+	case err := <-s.ended:
+		if err != nil {
+			return fmt.Errorf("ended after SIGTERM: %w", err)
+		}
+	case <-time.After(stopLimit):
+		s.cmd.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-s.ended:
+		case <-time.After(stopLimit):
+			s.cmd.Process.Kill()
+		}
+		return fmt.Errorf("not gone within %v of SIGTERM:\n%s", stopLimit, s.log)
+	}
+	if text := s.log.String(); strings.Contains(text, "panic") || strings.Contains(text, "DATA RACE") {
+		return fmt.Errorf("the log tells of trouble:\n%s", clipped(text))
+	}
+	return nil
 }
 
 // client is for requests; one that trusts somebody does not keep connections.
@@ -168,6 +185,11 @@ func (s *server) reach(method, path string, body []byte) (answer, error) {
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	return s.do(r)
+}
+
+// do makes a request with headers of its own.
+func (s *server) do(r *http.Request) (answer, error) {
 	if s.token != "" {
 		r.Header.Set("Authorization", "Bearer "+s.token)
 	}
