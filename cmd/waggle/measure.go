@@ -15,6 +15,7 @@ func (w *worker) measure(queueLimit int) {
 		depth := w.queue.Depth()
 		return func(s job.State, p job.Priority) int { return depth[queue.Standing{State: s, Priority: p}] }
 	})
+	w.meters.PreviewBytes(func() int64 { return w.api.PreviewBytes() }) // there is an api when somebody asks it
 	w.meters.Connected(w.bus.Connected)
 	w.meters.Devices(func() (list []metrics.Device) {
 		for _, s := range w.node.Seats() {

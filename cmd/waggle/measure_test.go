@@ -44,13 +44,14 @@ func TestMetrics(t *testing.T) {
 		`waggle_steps_total{model="tiny-shapes"}`: 12, `waggle_picture_seconds_count{model="tiny-shapes"}`: 3,
 		`waggle_model_load_seconds_count{model="tiny-shapes"}`: 1, `waggle_batch_pictures_sum`: 12,
 		`waggle_queue_jobs{priority="normal",state="queued"}`: 0, `waggle_queue_jobs{priority="normal",state="running"}`: 0,
-		`waggle_queue_limit`: 1000, `waggle_nats_connected`: 1, `waggle_device_resets_total{reason="lost"}`: 0,
+		`waggle_http_requests_total{code="200",route="POST /v1/jobs"}`: 2, `waggle_http_requests_total{code="401",route="GET /metrics"}`: 1,
+		`waggle_http_requests_open{route="GET /metrics"}`: 1, `waggle_queue_limit`: 1000, `waggle_nats_connected`: 1, `waggle_device_resets_total{reason="lost"}`: 0,
 	} {
 		if got, ok := values[name]; !ok || got != want {
 			t.Errorf("%s is %v (there: %v), want %v", name, got, ok, want)
 		}
 	}
-	for _, name := range []string{"waggle_previews_total", "waggle_checkpoint_seconds_count", "process_resident_memory_bytes", "process_open_fds", "go_goroutines",
+	for _, name := range []string{"waggle_previews_total", "waggle_preview_bytes_total", "waggle_checkpoint_seconds_count", "process_resident_memory_bytes", "process_open_fds", "go_goroutines",
 		`waggle_step_seconds_sum{model="tiny-shapes"}`} {
 		if values[name] <= 0 {
 			t.Errorf("%s is %v", name, values[name])

@@ -86,6 +86,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	node := c.node(listener.Addr().(*net.TCPAddr).Port)
 	w.draw(c, node, log)
 	w.measure(c.Queue)
+	to.Witness = w.meters
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
 		Tokenize: w.catalog.tokenize, Webhook: w.webhooks.Check, Metrics: w.meters.Handler(log),

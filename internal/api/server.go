@@ -145,6 +145,9 @@ func (s *Server) routes() *http.ServeMux {
 	return m
 }
 
+// PreviewBytes is how many bytes of previews have been sent.
+func (s *Server) PreviewBytes() int64 { return s.jobs.PreviewBytes.Load() }
+
 // Serve answers on a listener until ctx ends, then closes all streams and
 // sockets and returns. It owns the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {

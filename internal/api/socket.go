@@ -212,7 +212,11 @@ func (k *socket) sendPreview(ctx context.Context) error {
 		k.server.Log.Debug("preview left out", "job", sub.id, "step", p.Step, "error", err)
 		return nil
 	}
-	return k.send(websocket.BinaryMessage, frame)
+	err = k.send(websocket.BinaryMessage, frame)
+	if err == nil {
+		k.server.jobs.PreviewBytes.Add(int64(len(frame)))
+	}
+	return err
 }
 
 // goodbye tells the client why the connection ends.

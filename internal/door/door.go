@@ -33,6 +33,7 @@ type Config struct {
 	// Public are requests for what holds no secret, which need no key; nil: none.
 	Public func(*http.Request) bool
 
+	Witness  Witness       // default: none
 	BodyTime time.Duration // for a body to come; default 5 min
 	Log      *slog.Logger  // default: none
 }
@@ -51,6 +52,9 @@ func New(c Config) *Door {
 	}
 	if c.Names == nil {
 		c.Names = func() []string { return nil }
+	}
+	if c.Witness == nil {
+		c.Witness = nobody{}
 	}
 	if c.BodyTime == 0 {
 		c.BodyTime = bodyTimeout

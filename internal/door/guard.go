@@ -17,7 +17,9 @@ const policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; for
 // What no route takes (404, 405) is answered without a body.
 func (d *Door) Guard(routes *http.ServeMux) http.Handler {
 	next := bare(routes)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+		w := d.visited(to, r, routes)
+		defer w.leave()
 		defer d.survive(w, r)
 		d.limitBody(w, r)
 		secureHeaders(w.Header())
@@ -47,7 +49,7 @@ func (d *Door) survive(w http.ResponseWriter, r *http.Request) {
 	if v == http.ErrAbortHandler {
 		panic(v)
 	}
-	d.Log.Error("request failed", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+	d.Log.Error("request failed", "path", r.URL.Path, "request", w.Header().Get(idHeader), "panic", v, "stack", string(debug.Stack()))
 	http.Error(w, "internal error", http.StatusInternalServerError)
 }
 

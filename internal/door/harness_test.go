@@ -25,7 +25,9 @@ type harness struct {
 // open starts a server.
 func open(t *testing.T, c Config) *harness {
 	t.Helper()
-	c.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	if c.Log == nil {
+		c.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
 	c.Public = func(r *http.Request) bool { return r.URL.Path == "/" || r.URL.Path == "/health" }
 	h := &harness{T: t, door: New(c), client: &http.Client{
 		Transport:     &http.Transport{},
@@ -62,6 +64,13 @@ func (h *harness) routes() *http.ServeMux {
 		defer release()
 		if ok {
 			WriteJSON(w, http.StatusOK, len(body))
+		}
+	})
+	m.HandleFunc("GET /job/{id}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a job") })
+	m.HandleFunc("GET /socket", func(w http.ResponseWriter, _ *http.Request) {
+		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+			conn.Close()
 		}
 	})
 	m.HandleFunc("GET /panic", func(http.ResponseWriter, *http.Request) { panic("no") })

@@ -19,17 +19,21 @@ import (
 // Process is what every process has: its version, what it takes of the machine, and what others ask of it over HTTP.
 type Process struct {
 	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	answered *prometheus.HistogramVec
+	open     *prometheus.GaugeVec
 }
 
 // readersLimit is how many may read at a time; others are told to come again.
 const readersLimit = 4
 
 func newProcess(version string) Process {
-	p := Process{prometheus.NewRegistry()}
+	p := Process{registry: prometheus.NewRegistry()}
 	p.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	p.http()
 	p.asked("waggle_build_info", "What runs here; the value is always 1.", prometheus.GaugeValue, []string{"version", "goversion"},
 		func(tell tell) { tell(1, version, runtime.Version()) })
 	return p
@@ -78,6 +82,7 @@ var (
 	forSteps    = prometheus.ExponentialBuckets(0.01, 2, 15)  // to 164 s
 	forPictures = prometheus.ExponentialBuckets(0.1, 2.5, 12) // to 2,384 s
 	forWaiting  = prometheus.ExponentialBuckets(0.01, 4, 11)  // to 10,486 s
+	forRequests = prometheus.ExponentialBuckets(0.001, 4, 9)  // to 66 s
 	forWrites   = prometheus.ExponentialBuckets(0.001, 4, 8)  // to 16 s
 )
 

@@ -52,6 +52,10 @@ func used() *Worker {
 	w.Loaded("tiny", time.Second)
 	w.Failed("hung")
 	w.Abandoned("hung")
+	w.PreviewBytes(func() int64 { return 12 })
+	w.Came("GET /v1/jobs")
+	w.Went("GET /v1/jobs", 200, time.Second)
+	w.Came("")
 	return w
 }
 
@@ -83,7 +87,9 @@ func TestWorker(t *testing.T) {
 		`waggle_device_failures_total{reason="hung"} 1`, `waggle_device_failures_total{reason="memory"} 0`, `waggle_device_resets_total{reason="hung"} 1`,
 		`waggle_device_up{device="0",name="one"} 1`, `waggle_device_up{device="1",name="two �"} 0`,
 		`waggle_device_memory_bytes{device="0",name="one"} 1.073741824e+09`, `waggle_models_loaded{device="0",name="one"} 2`,
-		`waggle_nats_connected 0`,
+		`waggle_nats_connected 0`, `waggle_preview_bytes_total 12`,
+		`waggle_http_requests_total{code="200",route="GET /v1/jobs"} 1`, `waggle_http_request_seconds_sum{route="GET /v1/jobs"} 1`,
+		`waggle_http_requests_open{route="GET /v1/jobs"} 0`, `waggle_http_requests_open{route="none"} 1`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("no line %s", line)

@@ -136,6 +136,12 @@ func (w *Worker) Queue(limit int, depth func() func(job.State, job.Priority) int
 		})
 }
 
+// PreviewBytes tells how many bytes of previews were sent.
+func (w *Worker) PreviewBytes(ask func() int64) {
+	w.asked("waggle_preview_bytes_total", "Bytes of previews sent, to all who look.", prometheus.CounterValue, nil,
+		func(tell tell) { tell(float64(ask())) })
+}
+
 // Connected tells whether the servers that keep jobs can be reached.
 func (w *Worker) Connected(ask func() error) {
 	w.gauge("waggle_nats_connected", "1 while the servers that keep jobs can be reached, else 0.", func() float64 { return truth(ask() == nil) })

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"waggle/internal/events"
@@ -28,6 +29,9 @@ type Jobs struct {
 	Store     store.Store
 	KeepAlive time.Duration // silence before a comment line
 	Log       *slog.Logger
+
+	// PreviewBytes counts what previews had that readers took.
+	PreviewBytes atomic.Int64
 
 	previews previewCache
 	wires    wireCache
@@ -63,6 +67,9 @@ func (s *Jobs) Relay(ctx context.Context, out *sse.Writer, reader events.Reader,
 		w := s.Wire(ctx, r, e)
 		if err := out.Event(sse.Event{Name: string(w.Type), ID: strconv.FormatUint(w.Number, 10), Data: w.Data}); err != nil {
 			return job.Event{}, err
+		}
+		if w.Type == job.PreviewEvent {
+			s.PreviewBytes.Add(int64(len(w.Data)))
 		}
 		if w.Final() {
 			return w.Event, nil
