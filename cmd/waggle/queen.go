@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"waggle/internal/metrics"
 	"waggle/internal/queen"
 	"waggle/web"
 )
@@ -29,13 +30,16 @@ func (c *queenCommand) Run(ctx context.Context) error {
 		listener.Close()
 		return errors.New("--worker-token is shown to every worker that reports: give a --token too, so that strangers cannot pass for one")
 	}
+	log, meters := c.logger(), metrics.NewQueen(version)
+	to.Witness = meters
 	q := queen.New(queen.Config{
 		Version: version, Built: built(), WorkerToken: c.WorkerToken, Door: to,
 		Page: func(now func() queen.Snapshot) http.Handler {
 			return web.QueenHandler(version, func() web.Fleet { return fleetView(now()) })
 		},
-		Log: c.logger(),
+		Metrics: meters.Handler(log), Ended: ended(meters, log), Log: log,
 	})
+	meters.Fleet(func() (hives, workers, jobs metrics.Count) { return counted(q.Snapshot()) })
 	if err := c.subscribe(q); err != nil {
 		q.Close()
 		return errors.Join(err, listener.Close())

@@ -59,9 +59,40 @@ func used() *Worker {
 	return w
 }
 
+// usedQueen is a queen's metrics with something in each.
+func usedQueen() *Queen {
+	q := NewQueen("1.2")
+	q.Ended(job.Complete, "image_generation", 2*time.Second)
+	q.Ended(job.Failed, "", time.Second)
+	q.Ended(job.Cancelled, "image_generation", 0)
+	q.Fleet(func() (hives, workers, jobs Count) {
+		return Count{"online": 2}, Count{"idle": 3, "busy": 1}, Count{"queued": 1, "complete": 7}
+	})
+	return q
+}
+
+func TestQueen(t *testing.T) {
+	has(t, read(t, usedQueen().Handler(slog.New(slog.DiscardHandler))),
+		`waggle_queen_jobs_ended_total{state="complete"} 1`, `waggle_queen_jobs_ended_total{state="cancelled"} 1`,
+		`waggle_queen_job_seconds_sum{operation="image_generation"} 2`, `waggle_queen_job_seconds_count{operation="other"} 1`,
+		`waggle_queen_hives{state="online"} 2`, `waggle_queen_hives{state="lost"} 0`,
+		`waggle_queen_workers{state="idle"} 3`, `waggle_queen_workers{state="busy"} 1`, `waggle_queen_workers{state="starting"} 0`,
+		`waggle_queen_jobs{state="queued"} 1`, `waggle_queen_jobs{state="running"} 0`,
+	)
+}
+
+func has(t *testing.T, text string, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+}
+
 // Names and help are as Prometheus wants them.
 func TestLint(t *testing.T) {
-	for name, registry := range map[string]*prometheus.Registry{"worker": used().registry} {
+	for name, registry := range map[string]*prometheus.Registry{"worker": used().registry, "queen": usedQueen().registry} {
 		problems, err := testutil.GatherAndLint(registry)
 		if err != nil {
 			t.Fatal(err)
@@ -75,7 +106,7 @@ func TestLint(t *testing.T) {
 // What was told can be read.
 func TestWorker(t *testing.T) {
 	text := read(t, used().Handler(slog.New(slog.DiscardHandler)))
-	for _, line := range []string{
+	has(t, text,
 		`waggle_queue_jobs{priority="high",state="queued"} 10`, `waggle_queue_jobs{priority="low",state="paused"} 9`, `waggle_queue_limit 1000`,
 		`waggle_jobs_submitted_total 1`, `waggle_jobs_started_total 2`,
 		`waggle_jobs_ended_total{state="failed"} 1`, `waggle_jobs_ended_total{state="cancelled"} 1`, `waggle_jobs_ended_total{state="complete"} 0`,
@@ -90,11 +121,7 @@ func TestWorker(t *testing.T) {
 		`waggle_nats_connected 0`, `waggle_preview_bytes_total 12`,
 		`waggle_http_requests_total{code="200",route="GET /v1/jobs"} 1`, `waggle_http_request_seconds_sum{route="GET /v1/jobs"} 1`,
 		`waggle_http_requests_open{route="GET /v1/jobs"} 0`, `waggle_http_requests_open{route="none"} 1`,
-	} {
-		if !strings.Contains(text, "\n"+line+"\n") {
-			t.Errorf("no line %s", line)
-		}
-	}
+	)
 	for _, part := range []string{`waggle_build_info{goversion="go`, "process_resident_memory_bytes ", "process_open_fds ", "go_goroutines "} {
 		if !strings.Contains(text, "\n"+part) {
 			t.Errorf("no line begins with %s", part)
@@ -137,7 +164,7 @@ func TestDocumented(t *testing.T) {
 	for _, row := range name.FindAllSubmatch(page, -1) {
 		documented = append(documented, string(row[1]))
 	}
-	for _, registry := range []*prometheus.Registry{used().registry} {
+	for _, registry := range []*prometheus.Registry{used().registry, usedQueen().registry} {
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)

@@ -30,6 +30,9 @@ func (q *Queen) routes() *http.ServeMux {
 	m.HandleFunc("GET /v1/info", q.getInfo)
 	m.HandleFunc("POST /v1/shutdown", q.postShutdown)
 	m.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+	if q.Metrics != nil {
+		m.Handle("GET /metrics", q.Metrics)
+	}
 	page := q.Page(q.Snapshot)
 	m.Handle("GET /{$}", page)
 	m.Handle("GET /static/", page)

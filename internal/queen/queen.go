@@ -36,6 +36,11 @@ type Config struct {
 	// Door says who may come in; what it needs of this package is filled in.
 	Door door.Config
 
+	// Metrics serves /metrics; nil leaves it out.
+	Metrics http.Handler
+	// Ended is told of each job that has ended; it should be quick. It may be nil.
+	Ended func(Job)
+
 	Log *slog.Logger // default: none
 
 	limits limits
@@ -100,6 +105,7 @@ func New(c Config) *Queen {
 		Config: c, door: door.New(c.Door), fleet: newFleet(c.limits, c.timing), shelf: newShelf(c.limits, c.timing), hub: newHub(),
 		readers: door.NewPlaces(c.limits.readers, c.limits.readers), http: newClient(c.timing),
 	}
+	q.shelf.ended = c.Ended
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	q.asked, q.quit = context.WithCancel(context.Background())
 	q.handler = q.door.Guard(q.routes())
@@ -115,6 +121,9 @@ func (c *Config) fillIn() {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Door.Public, c.Door.Log = public, c.Log
+	if c.Ended == nil {
+		c.Ended = func(Job) {}
+	}
 	if c.Page == nil {
 		c.Page = func(func() Snapshot) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("waggle queen\n")) })

@@ -45,6 +45,7 @@ type task struct {
 type shelf struct {
 	limits limits
 	timing timing
+	ended  func(Job)
 
 	mu    sync.Mutex
 	tasks map[job.ID]*task
@@ -58,7 +59,7 @@ var (
 )
 
 func newShelf(l limits, t timing) *shelf {
-	return &shelf{limits: l, timing: t, tasks: map[job.ID]*task{}}
+	return &shelf{limits: l, timing: t, ended: func(Job) {}, tasks: map[job.ID]*task{}}
 }
 
 // add keeps a submission. Ended jobs make room for it, the oldest first.
@@ -196,6 +197,7 @@ func (s *shelf) close(t *task, state job.State, failure string) bool {
 	s.grow(t, -int64(len(t.body)))
 	t.body = nil
 	s.wake(t)
+	s.ended(t.Job)
 	s.drop(func(old *task) bool { return old != t && old.marker != "" && s.size > s.limits.keptBytes })
 	return true
 }
