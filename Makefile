@@ -18,6 +18,7 @@ run:
 test:
 	@scripts/driver
 	@scripts/browser
+	@scripts/nginx
 	@$(MAKE) --no-print-directory check
 
 check: wasm

@@ -80,7 +80,8 @@ func TestTLSPicture(t *testing.T) {
 func (s *server) greetSocket(host string) (status int) {
 	s.Helper()
 	dialer := websocket.Dialer{TLSClientConfig: s.trust.Clone(), HandshakeTimeout: 10 * time.Second}
-	conn, response, err := dialer.DialContext(s.Context(), strings.Replace(s.url, "https", "wss", 1)+"/v1/ws", http.Header{"Host": {host}, "Origin": {"https://" + host}})
+	header := http.Header{"Host": {host}, "Origin": {"https://" + host}, "Authorization": {"Bearer " + s.token}}
+	conn, response, err := dialer.DialContext(s.Context(), strings.Replace(s.url, "https", "wss", 1)+"/v1/ws", header)
 	if err != nil && response == nil {
 		s.Fatal(err)
 	}
