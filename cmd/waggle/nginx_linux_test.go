@@ -140,14 +140,6 @@ func startNginx(t *testing.T, c *exec.Cmd, address string) bool {
 	return true
 }
 
-// from is a client that calls from an address of its own.
-func (p proxy) from(address string) *http.Client {
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
-	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig: p.trust.Clone(), ForceAttemptHTTP2: true, DisableKeepAlives: true, DialContext: dialer.DialContext,
-	}}
-}
-
 // TestNginx tries docs/nginx.conf before the real program.
 func TestNginx(t *testing.T) {
 	t.Parallel()
