@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"waggle/internal/api"
+	"waggle/internal/beacon"
 	"waggle/internal/builtin"
 	"waggle/internal/bus"
 	"waggle/internal/engine"
@@ -66,6 +67,7 @@ type worker struct {
 	catalog  *catalog
 	webhooks *webhook.Sender // nil: none are sent
 	meters   *metrics.Worker
+	beacon   *beacon.Beacon // nil: no queen is told
 }
 
 func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
@@ -85,6 +87,11 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	}
 	node := c.node(listener.Addr().(*net.TCPAddr).Port)
 	w.draw(c, node, log)
+	if w.beacon, err = c.report(node, log); err != nil {
+		w.close()
+		return nil, errors.Join(err, listener.Close())
+	}
+	w.node.Watch(w.beacon.Tell)
 	w.measure(c.Queue)
 	to.Witness = w.meters
 	w.api = api.New(api.Config{
@@ -205,6 +212,8 @@ func (w *worker) run(ctx context.Context) error {
 
 // close closes what was opened, the last first.
 func (w *worker) close() {
+	w.beacon.Stop()
+	defer w.beacon.Close()
 	w.webhooks.Close()
 	if w.queue != nil {
 		w.queue.Close()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,6 +8,9 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"waggle/internal/beacon"
+	"waggle/internal/job"
 )
 
 // workerFlags are how rbee's orchestrators start workers: other names for what serve's own flags say, and more.
@@ -33,6 +35,8 @@ type workerFlags struct {
 	UseF16    bool   `name:"use-f16" env:"USE_F16" hidden:""`
 	UseFlash  bool   `name:"use-flash-attn" env:"USE_FLASH_ATTN" hidden:""`
 
+	trustFlags `embed:""`
+
 	unused []string // names of flags that were given and have no effect
 }
 
@@ -43,7 +47,11 @@ var withoutEffect = []string{"hive-url", "hive-id", "local-mode", "use-f16", "us
 func (c *serveCommand) AfterApply(k *kong.Context) error {
 	given := sourcesOf(k)
 	c.unused = append(given.all(withoutEffect...), c.chooseModel(given)...)
-	var err error
+	unused, err := c.chooseQueen()
+	if err != nil {
+		return err
+	}
+	c.unused = append(c.unused, unused...)
 	c.place, err = c.choosePlace(given)
 	return err
 }
@@ -133,9 +141,34 @@ func (s sources) strongest(names ...string) []string {
 	return nil
 }
 
-// queen is where heartbeats go; empty: nowhere.
-func (c *workerFlags) queen() string {
-	return strings.TrimSuffix(cmp.Or(c.QueenURL, c.CallbackURL), "/")
+// chooseQueen settles on where heartbeats go. An address that is none is refused as --queen-url; as --callback-url, which
+// other workers take and do not use, it comes to nothing.
+func (c *workerFlags) chooseQueen() (unused []string, err error) {
+	if c.QueenURL == "" && c.CallbackURL != "" {
+		if beacon.CheckURL(c.CallbackURL) != nil {
+			return []string{"callback-url"}, nil
+		}
+		c.QueenURL = c.CallbackURL
+	}
+	if c.QueenURL == "" {
+		return nil, nil
+	}
+	if err := beacon.CheckURL(c.QueenURL); err != nil {
+		return nil, fmt.Errorf("--queen-url %s: %w", c.QueenURL, err)
+	}
+	return nil, nil
+}
+
+// report begins to report to the queen, if there is one.
+func (c *workerFlags) report(node job.Node, log *slog.Logger) (*beacon.Beacon, error) {
+	if c.QueenURL == "" {
+		return nil, nil
+	}
+	trust, err := c.trust()
+	if err != nil {
+		return nil, err
+	}
+	return beacon.Start(beacon.Config{Queen: c.QueenURL, Token: c.QueenToken, Trust: trust, Log: log}, node), nil
 }
 
 // buildInfoFlag answers the question of a hive which it asks before it starts a worker.

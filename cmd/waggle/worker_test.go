@@ -125,7 +125,7 @@ func TestPlaceNotSaid(t *testing.T) {
 	}
 }
 
-func TestPlaceRefused(t *testing.T) {
+func TestWorkerFlagsRefused(t *testing.T) {
 	for args, words := range map[string][]string{
 		"--device x":                       {"--device x", "cuda"},
 		"--device=-1":                      {"--device -1"},
@@ -140,6 +140,7 @@ func TestPlaceRefused(t *testing.T) {
 		"WAGGLE_GPU=0 CUDA_DEVICE=0":       {"--gpu", "--cuda-device"},
 		"CUDA_DEVICE=0 METAL_DEVICE=0":     {"--cuda-device", "--metal-device"},
 		"--device 0 --device-that-is-none": {"--device-that-is-none"},
+		"--queen-url localhost:7833":       {"--queen-url", "http://host:7833"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			_, err := parsed(t, strings.Fields(args)...)
@@ -161,7 +162,21 @@ func TestFlagsWithoutEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"hive-url", "hive-id", "local-mode", "use-f16", "use-flash-attn", "model-ref"}
-	if !slices.Equal(c.unused, want) || c.queen() != "http://127.0.0.1:7833" || c.Port != 8081 || c.WorkerID != "w" {
-		t.Errorf("unused %q, queen %q, port %d, id %q", c.unused, c.queen(), c.Port, c.WorkerID)
+	if !slices.Equal(c.unused, want) || c.QueenURL != "http://127.0.0.1:7833/" || c.Port != 8081 || c.WorkerID != "w" {
+		t.Errorf("unused %q, queen %q, port %d, id %q", c.unused, c.QueenURL, c.Port, c.WorkerID)
+	}
+}
+
+func TestQueenFlags(t *testing.T) {
+	for args, want := range map[string]string{
+		"": "", "--queen-url http://q:1": "http://q:1", "--callback-url http://q:1": "http://q:1", "CALLBACK_URL=http://q:1": "http://q:1",
+		"--callback-url http://other:1 --queen-url http://q:1": "http://q:1", "--callback-url none": "", "--queen-url=": "",
+	} {
+		t.Run(args, func(t *testing.T) {
+			c, err := parsed(t, strings.Fields(args)...)
+			if err != nil || c.QueenURL != want || slices.Contains(c.unused, "callback-url") != (args == "--callback-url none") {
+				t.Errorf("reports to %q, unused %q, %v", c.QueenURL, c.unused, err)
+			}
+		})
 	}
 }

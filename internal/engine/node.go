@@ -27,7 +27,8 @@ type Node struct {
 	present  map[string]bool // models that are there, usable or not
 	others   map[string]bool // models of other nodes
 	seats    []*seat
-	stale    bool // the load in the record that was written is not what it is
+	watch    func(job.Node) // may be nil
+	stale    bool           // the load in the record that was written is not what it is
 }
 
 // seat is one engine's part of the record.
@@ -53,6 +54,14 @@ func NewNode(q queue.Queue, record job.Node, fallback string, log *slog.Logger) 
 	record.Since = time.Now().UTC()
 	record.Samplers, record.Schedules = Choices()
 	return &Node{queue: q, log: log, dirty: make(chan struct{}, 1), record: record, fallback: fallback}
+}
+
+// Watch has the record told to a function whenever it has changed, before it is
+// written. The function must not wait.
+func (n *Node) Watch(tell func(job.Node)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.watch = tell
 }
 
 // SetModels says which models can be used, the fallback first, and the names
