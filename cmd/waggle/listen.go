@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"strconv"
 	"syscall"
 
@@ -23,8 +22,9 @@ type listenFlags struct {
 	Log     string   `name:"log-level" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 	Format  string   `name:"log-format" default:"text" enum:"text,json" help:"text, or json: one object a line."`
 
-	tokenFlags `embed:""`
-	tlsFlags   `embed:""`
+	logFileFlags `embed:""`
+	tokenFlags   `embed:""`
+	tlsFlags     `embed:""`
 }
 
 // listen opens the port, and says for whom. It refuses to be open to strangers.
@@ -88,7 +88,7 @@ func listenAdvice(err error) string {
 	return "--bind wants an address of this machine"
 }
 
-func (c *listenFlags) logger() *slog.Logger { return slog.New(c.logHandler(os.Stderr)) }
+func (c *listenFlags) logger() *slog.Logger { return slog.New(c.logHandler(c.logTo())) }
 
 // logHandler writes the log in the format asked for.
 func (c *listenFlags) logHandler(to io.Writer) slog.Handler {

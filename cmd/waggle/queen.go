@@ -22,6 +22,10 @@ type queenCommand struct {
 
 // Run routes operations to workers until ctx ends or somebody asks for shutdown.
 func (c *queenCommand) Run(ctx context.Context) error {
+	return c.logged(func() error { return c.serve(ctx) })
+}
+
+func (c *queenCommand) serve(ctx context.Context) error {
 	listener, to, err := c.listen()
 	if err != nil {
 		return err

@@ -44,6 +44,10 @@ type serveCommand struct {
 
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context) error {
+	return c.logged(func() error { return c.serve(ctx) })
+}
+
+func (c *serveCommand) serve(ctx context.Context) error {
 	w, err := c.worker(ctx)
 	if err != nil {
 		return err

@@ -46,33 +46,32 @@ var withoutEffect = []string{"hive-url", "hive-id", "local-mode", "use-f16", "us
 // AfterApply settles what several flags say of one thing.
 func (c *serveCommand) AfterApply(k *kong.Context) error {
 	given := sourcesOf(k)
-	c.unused = append(given.all(withoutEffect...), c.chooseModel(given)...)
-	unused, err := c.chooseQueen()
-	if err != nil {
+	c.unused = given.all(withoutEffect...)
+	c.chooseModel(given)
+	if err := c.chooseQueen(); err != nil {
 		return err
 	}
-	c.unused = append(c.unused, unused...)
+	var err error
 	c.place, err = c.choosePlace(given)
 	return err
 }
 
 // chooseModel settles on the model: called by the first name that was given, and read from --model-path, where there is
-// one. It returns the flags that come to nothing.
-func (c *serveCommand) chooseModel(given sources) (unused []string) {
+// one.
+func (c *serveCommand) chooseModel(given sources) {
 	text := map[string]string{"model": c.Model, "sd-version": c.SDVersion, "model-ref": c.ModelRef, "model-path": c.ModelPath}
 	set := given.strongest("model", "sd-version", "model-ref", "model-path")
 	if len(set) == 0 {
-		return nil
+		return
 	}
 	c.Model = text[set[0]]
 	for _, name := range set[1:] {
 		if name == "model-path" {
 			c.path = c.ModelPath
 		} else if text[name] != c.Model {
-			unused = append(unused, name)
+			c.unused = append(c.unused, name)
 		}
 	}
-	return unused
 }
 
 // noteUnused says what was given in vain.
@@ -143,20 +142,18 @@ func (s sources) strongest(names ...string) []string {
 
 // chooseQueen settles on where heartbeats go. An address that is none is refused as --queen-url; as --callback-url, which
 // other workers take and do not use, it comes to nothing.
-func (c *workerFlags) chooseQueen() (unused []string, err error) {
-	if c.QueenURL == "" && c.CallbackURL != "" {
-		if beacon.CheckURL(c.CallbackURL) != nil {
-			return []string{"callback-url"}, nil
+func (c *workerFlags) chooseQueen() error {
+	switch {
+	case c.QueenURL != "":
+		if err := beacon.CheckURL(c.QueenURL); err != nil {
+			return fmt.Errorf("--queen-url %s: %w", c.QueenURL, err)
 		}
+	case c.CallbackURL != "" && beacon.CheckURL(c.CallbackURL) != nil:
+		c.unused = append(c.unused, "callback-url")
+	default:
 		c.QueenURL = c.CallbackURL
 	}
-	if c.QueenURL == "" {
-		return nil, nil
-	}
-	if err := beacon.CheckURL(c.QueenURL); err != nil {
-		return nil, fmt.Errorf("--queen-url %s: %w", c.QueenURL, err)
-	}
-	return nil, nil
+	return nil
 }
 
 // report begins to report to the queen, if there is one.
