@@ -195,6 +195,7 @@ func TestFailures(t *testing.T) {
 		log.Reset()
 		q.answers(with(200, taken))
 		time.Sleep(time.Minute)
+		q.said()
 		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "again") {
 			t.Errorf("logged %s", text)
 		}
