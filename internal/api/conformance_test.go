@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -234,6 +235,27 @@ func TestConformancePictureOperations(t *testing.T) {
 		if len(list) != 2 || !strings.Contains(list[0].event.Message, "not supported by this worker") || !strings.HasPrefix(list[1].data, "[ERROR] ") {
 			t.Errorf("%.60s: %v", body, list)
 		}
+	}
+}
+
+// TestDamagedPictures: a picture whose header is good and whose pixels are not is refused when it is submitted.
+func TestDamagedPictures(t *testing.T) {
+	h := start(t, script{})
+	good := syntheticPicture(1, 256, 256)
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)/2] ^= 0x40
+	text := base64.StdEncoding.EncodeToString
+	for name, row := range map[string]struct{ input, mask []byte }{
+		"cut input image":     {good[:len(good)/2], good},
+		"cut mask image":      {good, good[:len(good)-20]},
+		"changed input image": {flipped, good},
+		"header input image":  {good[:40], good},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, what, _ := strings.Cut(name, " ")
+			h.wants(h.call("POST", "/v1/jobs", `{"operation":"image_inpaint","hive_id":"h","model":"m","prompt":"p","init_image":"`+text(row.input)+
+				`","mask_image":"`+text(row.mask)+`"}`), 400, "Failed to load image from memory: "+what+": ")
+		})
 	}
 }
 

@@ -69,10 +69,11 @@ type Server struct {
 	door    *door.Door
 	jobs    *stream.Jobs
 
-	stop    chan struct{} // closed by Close: streams and sockets end
-	once    sync.Once
-	sockets *door.Places
-	running sync.WaitGroup // the sockets
+	stop     chan struct{} // closed by Close: streams and sockets end
+	decoding chan struct{} // one token a picture of a request
+	once     sync.Once
+	sockets  *door.Places
+	running  sync.WaitGroup // the sockets
 }
 
 const socketsLimit = 256
@@ -95,7 +96,7 @@ func New(c Config) *Server {
 		c.Webhook = noWebhooks
 	}
 	c.Door.Public, c.Door.Log = public, c.Log
-	s := &Server{Config: c, door: door.New(c.Door), stop: make(chan struct{}), sockets: door.NewPlaces(socketsLimit, socketsLimit)}
+	s := &Server{Config: c, door: door.New(c.Door), stop: make(chan struct{}), decoding: make(chan struct{}, inputsAtATime), sockets: door.NewPlaces(socketsLimit, socketsLimit)}
 	s.jobs = &stream.Jobs{Queue: c.Queue, Events: c.Events, Store: c.Store, KeepAlive: c.KeepAlive, Log: c.Log}
 	s.handler = s.door.Guard(s.routes())
 	return s

@@ -1,0 +1,54 @@
+package api
+
+import (
+	"context"
+
+	"waggle/internal/job"
+	"waggle/internal/picture"
+)
+
+// inputLimits are those of the pictures of a request, whose headers have been looked at: input pictures are cut down to
+// multiples of 8 later. One takes up to 50 MB while it is decoded.
+var inputLimits = picture.Limits{
+	Bytes: job.BodyLimitBytes, Side: job.SizeMax + job.SizeMultiple - 1, Pixels: (job.SizeMax + job.SizeMultiple) * (job.SizeMax + job.SizeMultiple),
+}
+
+// inputsAtATime is how many pictures of requests are decoded at a time.
+const inputsAtATime = 2
+
+// decodable decodes the pictures that come with a request, so that whoever sends one that is damaged is told at once, and
+// not when the job's turn has come.
+func (s *Server) decodable(ctx context.Context, r job.Request) error {
+	inputs := []struct {
+		what string
+		file []byte
+	}{{"input image", r.InputImage}, {"mask image", r.MaskImage}}
+	for _, c := range r.Controls {
+		inputs = append(inputs, struct {
+			what string
+			file []byte
+		}{"control image", c.Image})
+	}
+	for _, in := range inputs {
+		if in.file == nil {
+			continue
+		}
+		if err := s.decode(ctx, in.what, in.file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) decode(ctx context.Context, what string, file []byte) error {
+	select {
+	case s.decoding <- struct{}{}:
+		defer func() { <-s.decoding }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if _, err := picture.Decode(file, inputLimits); err != nil {
+		return job.Errorf(job.InvalidInput, "Failed to load image from memory: %s: %w", what, err)
+	}
+	return nil
+}
