@@ -90,7 +90,7 @@ func newQueenHandler(version string, now func() Fleet, source fs.FS) (http.Handl
 		w.Header().Set("Cache-Control", "no-store")
 		w.Write(html.Bytes())
 	})
-	return secure(mux), nil
+	return strict(mux), nil
 }
 
 // summary is the fleet in one line.

@@ -66,17 +66,14 @@ func newHandler(options Options, source fs.FS) (http.Handler, error) {
 	mux.Handle("GET /{$}", page)
 	mux.Handle("GET /static/", files)
 	mux.Handle("GET /favicon.ico", http.RedirectHandler(files.url("icon.svg"), http.StatusFound)) // asked for beside files that are no pages
-	return secure(mux), nil
+	return strict(mux), nil
 }
 
-// secure adds the headers every answer carries.
-func secure(next http.Handler) http.Handler {
+// strict sends the page's policy; the other headers that keep browsers strict
+// are the server's, for every answer.
+func strict(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", policy)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		w.Header().Set("Content-Security-Policy", policy)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -25,6 +25,7 @@ type listenFlags struct {
 	logFileFlags `embed:""`
 	tokenFlags   `embed:""`
 	tlsFlags     `embed:""`
+	limitFlags   `embed:""`
 }
 
 // listen opens the port, and says for whom. It refuses to be open to strangers.
@@ -47,6 +48,9 @@ func (c *listenFlags) door() (door.Config, error) {
 		err = c.check(keys)
 	}
 	to := door.Config{Keys: keys, Origins: c.Origins, Hosts: c.Hosts}
+	if err == nil {
+		err = c.limits(&to, c.Bind)
+	}
 	if err != nil {
 		return to, err
 	}
@@ -58,10 +62,8 @@ func (c *listenFlags) door() (door.Config, error) {
 }
 
 func (c *listenFlags) check(keys []door.Key) error {
-	if len(keys) == 0 && c.Bind != "localhost" {
-		if ip := net.ParseIP(c.Bind); ip == nil || !ip.IsLoopback() {
-			return fmt.Errorf("--bind %s can be reached by others: give a --token that they must know", c.Bind)
-		}
+	if len(keys) == 0 && !loopback(c.Bind) {
+		return fmt.Errorf("--bind %s can be reached by others: give a --token that they must know", c.Bind)
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		return fmt.Errorf("--port %d: want 0 to 65535", c.Port)

@@ -51,6 +51,9 @@ func parseCommand(message []byte) (c command, err error) {
 // obey carries out one command.
 func (k *socket) obey(ctx context.Context, message []byte) {
 	c, err := parseCommand(message)
+	if err == nil {
+		err = k.server.door.Admit(k.client)
+	}
 	if err != nil {
 		k.refuse(ctx, c.Ref, err)
 		return

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"waggle/internal/door"
@@ -28,5 +30,41 @@ func TestPolicy(t *testing.T) {
 		if a := h.get(path); a.Header.Get("Content-Security-Policy") == "" || a.Header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s: %v", path, a.Header)
 		}
+	}
+}
+
+// TestStreamsAreBounded: one stream too many is told to come again, and may
+// when another has ended.
+func TestStreamsAreBounded(t *testing.T) {
+	s := still(t)
+	s.streams = door.NewPlaces(1, 1)
+	leave, _ := s.streams.Take(httptest.NewRecorder(), "another")
+	ask := func() *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/v1/jobs/ended/stream", nil))
+		return w
+	}
+	if w := ask(); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("one too many: %d", w.Code)
+	}
+	leave()
+	for range 2 { // each leaves its place
+		if w := ask(); w.Code != 200 {
+			t.Errorf("afterwards: %d", w.Code)
+		}
+	}
+}
+
+// TestSocketRate: commands of a connection count as requests do.
+func TestSocketRate(t *testing.T) {
+	h := start(t, script{}, func(c *Config) { c.Door.RateLimit = 0.5 })
+	w := h.dial(nil)
+	w.send(`{"type":"ping","ref":1}`)
+	if r := w.answer("1"); r.Type != "pong" {
+		t.Errorf("within the limit: %+v", r)
+	}
+	w.send(`{"type":"ping","ref":2}`)
+	if r := w.answer("2"); r.Type != "error" || r.Status != http.StatusTooManyRequests {
+		t.Errorf("beyond it: %+v", r)
 	}
 }

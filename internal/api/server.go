@@ -74,9 +74,14 @@ type Server struct {
 	once     sync.Once
 	sockets  *door.Places
 	running  sync.WaitGroup // the sockets
+	streams  *door.Places
 }
 
-const socketsLimit = 256
+// Bounds of open sockets: of all clients, and of each.
+const (
+	socketsLimit = 256
+	socketsEach  = 128
+)
 
 // New returns a server; serve its Handler, or let Serve do it.
 func New(c Config) *Server {
@@ -96,8 +101,11 @@ func New(c Config) *Server {
 		c.Webhook = noWebhooks
 	}
 	c.Door.Public, c.Door.Log = public, c.Log
-	s := &Server{Config: c, door: door.New(c.Door), stop: make(chan struct{}), decoding: make(chan struct{}, inputsAtATime), sockets: door.NewPlaces(socketsLimit, socketsLimit)}
-	s.jobs = &stream.Jobs{Queue: c.Queue, Events: c.Events, Store: c.Store, KeepAlive: c.KeepAlive, Log: c.Log}
+	s := &Server{
+		Config: c, door: door.New(c.Door), stop: make(chan struct{}), decoding: make(chan struct{}, inputsAtATime),
+		sockets: door.NewPlaces(socketsLimit, socketsEach), streams: door.NewPlaces(door.Streams, door.StreamsEach),
+		jobs: &stream.Jobs{Queue: c.Queue, Events: c.Events, Store: c.Store, KeepAlive: c.KeepAlive, Log: c.Log},
+	}
 	s.handler = s.door.Guard(s.routes())
 	return s
 }

@@ -19,6 +19,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("Job %s not found or already streaming", r.PathValue("id")), http.StatusNotFound)
 		return
 	}
+	leave, ok := s.streams.Take(w, s.door.ClientOf(r))
+	if !ok {
+		return
+	}
+	defer leave()
 	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0, all events, if it is no number
 	reader, err := s.jobs.Open(r.Context(), record, after)
 	if err != nil {

@@ -35,7 +35,16 @@ type pipes struct {
 	waiting chan net.Conn
 	closed  chan struct{}
 	once    sync.Once
+	dialled atomic.Int32
 }
+
+// pipe is a connection from an address of its own.
+type pipe struct {
+	net.Conn
+	from net.Addr
+}
+
+func (p pipe) RemoteAddr() net.Addr { return p.from }
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
@@ -55,7 +64,8 @@ func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)
 
 func (p *pipes) dial() net.Conn {
 	ours, theirs := net.Pipe()
-	p.waiting <- theirs
+	n := p.dialled.Add(1)
+	p.waiting <- pipe{theirs, &net.TCPAddr{IP: net.IPv4(192, 0, byte(n>>8), byte(n)), Port: 1}}
 	return ours
 }
 

@@ -71,7 +71,7 @@ func (d *Door) Read(r io.Reader) (body []byte, release func(), err error) { retu
 type budget struct{ used atomic.Int64 }
 
 // errOverBudget is the answer when there is no room for a body now.
-var errOverBudget = Problem{http.StatusServiceUnavailable, "Failed to buffer the request body: too many large requests at once"}
+var errOverBudget = Problemf(http.StatusServiceUnavailable, "Failed to buffer the request body: too many large requests at once")
 
 // read reads a whole body. Call release when it is no longer needed, also
 // after an error.

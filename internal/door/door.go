@@ -3,15 +3,19 @@
 // answers look like, and how serving ends.
 //
 // Files: guard.go lets requests in, keys.go knows tokens and tells callers
-// apart, body.go reads what they send, answer.go writes what is not a
-// picture or a stream, places.go counts what is open, serve.go serves.
+// apart, proxies.go finds out who called a proxy, rate.go counts how often one
+// calls, body.go reads what is sent, answer.go writes what is no picture and no
+// stream, places.go counts what is open, serve.go serves.
 package door
 
 import (
 	"crypto/tls"
 	"log/slog"
+	"math"
 	"net/http"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Config says to whom a server is open. Its zero value is that of a server for
@@ -24,6 +28,12 @@ type Config struct {
 	// Hosts are names the server is reached by, besides localhost and any
 	// address written in digits.
 	Hosts []string
+	// Proxies are those whose word is taken for who called, and how: X-Forwarded-*.
+	Proxies Proxies
+	// RateLimit is how many requests a second a client may make in the long
+	// run, and four times as many at once; 0: as many as it likes. What is
+	// public does not count.
+	RateLimit float64
 	// TLS is what the server shows to callers; nil: it speaks plain HTTP.
 	TLS *tls.Config
 	// Names are more Hosts, as they are now: those in the certificate, which
@@ -41,8 +51,10 @@ type Config struct {
 // Door stands before the routes of one server.
 type Door struct {
 	Config
-	keys   keyring
-	bodies budget
+	keys    keyring
+	bodies  budget
+	rates   *meter // of requests, by client; nil: no limit
+	guesses *meter // of wrong tokens, by address
 }
 
 // New returns a door.
@@ -62,5 +74,9 @@ func New(c Config) *Door {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Door{Config: c, keys: newKeyring(c.Keys)}
+	d := &Door{Config: c, keys: newKeyring(c.Keys), guesses: newMeter(guessesPerMinute/60.0, guessesBurst)}
+	if c.RateLimit > 0 {
+		d.rates = newMeter(rate.Limit(c.RateLimit), int(math.Ceil(burstSeconds*c.RateLimit)))
+	}
+	return d
 }

@@ -13,30 +13,47 @@ import (
 const policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 // Guard stands before every route: headers that keep browsers strict, the
-// names this server answers to, the sites that may call it, and the tokens.
-// What no route takes (404, 405) is answered without a body.
+// names this server answers to, the sites that may call it, the tokens, and how
+// often one may call. What no route takes (404, 405) is answered without a body.
 func (d *Door) Guard(routes *http.ServeMux) http.Handler {
 	next := bare(routes)
 	return http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+		r = d.Proxies.unveil(r)
 		w := d.visited(to, r, routes)
 		defer w.leave()
 		defer d.survive(w, r)
 		d.limitBody(w, r)
-		secureHeaders(w.Header())
+		secureHeaders(w.Header(), r)
+		if problem, refused := d.refuses(w.Header(), r); refused {
+			problem.Answer(w)
+			return
+		}
 		switch {
-		case !d.hostAllowed(r.Host):
-			http.Error(w, "Host not allowed: "+r.Host, http.StatusForbidden)
-		case !d.originAllowed(w.Header(), r):
-			http.Error(w, "Origin not allowed: "+r.Header.Get("Origin"), http.StatusForbidden)
 		case preflight(r):
 			w.WriteHeader(http.StatusOK)
-		case d.takesToken(w, r):
-		case !d.Public(r) && !d.authorized(r):
-			unauthorized(w)
+		case bringsToken(r):
+			d.takeToken(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// refuses says why a request may not come in. It writes the headers that
+// browsers want to see.
+func (d *Door) refuses(h http.Header, r *http.Request) (why Problem, refused bool) {
+	switch {
+	case !d.hostAllowed(r.Host):
+		return Problemf(http.StatusForbidden, "Host not allowed: %s", r.Host), true
+	case !d.originAllowed(h, r):
+		return Problemf(http.StatusForbidden, "Origin not allowed: %s", r.Header.Get("Origin")), true
+	case preflight(r), bringsToken(r), d.Public(r):
+		return Problem{}, false
+	}
+	if why, refused = d.unknown(r); refused {
+		return why, true
+	}
+	return d.overRate(d.ClientOf(r))
 }
 
 // survive turns a panic of a handler into a logged error. It lets through the
@@ -53,12 +70,18 @@ func (d *Door) survive(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "internal error", http.StatusInternalServerError)
 }
 
-func secureHeaders(h http.Header) {
+// secureHeaders go with every answer, whatever it is.
+func secureHeaders(h http.Header, r *http.Request) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()")
+	if name := hostOf(r.Host); Secure(r) && !strings.EqualFold(name, "localhost") { // there it would hold for every other server too
+		h.Set("Strict-Transport-Security", "max-age=2592000") // 30 days
+	}
 }
 
 // hostAllowed refuses names that are not ours: a page of evil.example that
@@ -66,15 +89,20 @@ func secureHeaders(h http.Header) {
 // in digits cannot be made to point elsewhere, and a browser that was led here
 // by a name of ours in a certificate has seen that certificate.
 func (d *Door) hostAllowed(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.Trim(hostport, "[]")
-	}
+	host := hostOf(hostport)
 	if strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil {
 		return true
 	}
 	ours := func(name string) bool { return strings.EqualFold(name, host) }
 	return slices.ContainsFunc(d.Hosts, ours) || slices.ContainsFunc(d.Names(), ours)
+}
+
+// hostOf is a Host header without its port.
+func hostOf(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
 }
 
 // originAllowed lets through requests that no other site's script makes, and

@@ -137,14 +137,29 @@ func TestTokenAddress(t *testing.T) {
 	}
 }
 
+// TestHeaders: every answer is strict with browsers, whatever it is; nothing is
+// said of TLS where there is none.
 func TestHeaders(t *testing.T) {
-	h := open(t, Config{})
-	for _, path := range []string{"/who", "/nope", "/"} {
-		a := h.get(path)
-		for _, name := range []string{"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy"} {
-			if a.Header.Get(name) == "" {
-				t.Errorf("%s: no %s", path, name)
+	h := open(t, Config{Keys: []Key{{Secret: "abc"}}})
+	for path, status := range map[string]int{"/who": 401, "/nope": 401, "/": 200, "/?token=x": 401, "/health": 200, "/panic": 500} {
+		headers := []string{"X: y"}
+		if path == "/panic" {
+			headers[0] = "Authorization: Bearer abc"
+		}
+		a := h.get(path, headers...)
+		if a.StatusCode != status {
+			t.Errorf("%s: %d, want %d", path, a.StatusCode, status)
+		}
+		for name, want := range map[string]string{
+			"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+			"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "Strict-Transport-Security": "",
+		} {
+			if got := a.Header.Get(name); got != want {
+				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
 			}
+		}
+		if !strings.Contains(a.Header.Get("Permissions-Policy"), "camera=()") {
+			t.Errorf("%s: Permissions-Policy %q", path, a.Header.Get("Permissions-Policy"))
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // tokenProtocol begins the WebSocket subprotocol that carries a token, in
@@ -77,10 +78,32 @@ func secretOf(r *http.Request) (secret string, sent bool) {
 	return "", false
 }
 
-// authorized reports whether a request may come in: everybody may where there are no keys.
-func (d *Door) authorized(r *http.Request) bool {
-	_, found := d.keys.of(r)
-	return found || len(d.keys) == 0
+// unknown says why a request may not come in without another token: everybody
+// may where there are no keys.
+func (d *Door) unknown(r *http.Request) (why Problem, refused bool) {
+	if len(d.keys) == 0 {
+		return Problem{}, false
+	}
+	secret, sent := secretOf(r)
+	if !sent {
+		return errNoToken, true
+	}
+	return d.wrong(r, secret)
+}
+
+var errNoToken = Problemf(http.StatusUnauthorized,
+	"This server wants a token: send Authorization: Bearer TOKEN, or open the address it printed.")
+
+// wrong says why a secret does not let a request in. Who guesses from elsewhere
+// too often has to wait, for the right one too.
+func (d *Door) wrong(r *http.Request, secret string) (why Problem, refused bool) {
+	_, right := d.keys.find(secret)
+	if !AddressOf(r).IsLoopback() {
+		if wait := d.guesses.guess(networkOf(r), secret, right, time.Now()); wait > 0 {
+			return tooMany("Too many wrong tokens from your address", wait), true
+		}
+	}
+	return errNoToken, !right
 }
 
 // ClientOf tells callers apart, to share out between them: by their keys where
@@ -137,32 +160,24 @@ func cookieName(r *http.Request) string {
 	return "waggle_token"
 }
 
-// takesToken answers /?token=…, the address the server prints for people: it
-// puts the token into a cookie that scripts cannot read and other sites cannot
-// send, and takes it out of the address bar.
-func (d *Door) takesToken(w http.ResponseWriter, r *http.Request) bool {
-	token := r.URL.Query().Get("token")
-	if r.URL.Path != "/" || r.Method != http.MethodGet || token == "" {
-		return false
-	}
-	if _, known := d.keys.find(token); len(d.keys) > 0 && !known {
-		unauthorized(w)
-		return true
-	}
-	if len(d.keys) > 0 {
+// bringsToken recognizes /?token=…, the address the server prints for people.
+func bringsToken(r *http.Request) bool {
+	return r.URL.Path == "/" && r.Method == http.MethodGet && r.URL.Query().Get("token") != ""
+}
+
+// takeToken puts the token of an address into a cookie that scripts cannot read
+// and other sites cannot send, and takes it out of the address bar.
+func (d *Door) takeToken(w http.ResponseWriter, r *http.Request) {
+	if token := r.URL.Query().Get("token"); len(d.keys) > 0 {
+		if why, refused := d.wrong(r, token); refused {
+			why.Answer(w)
+			return
+		}
 		http.SetCookie(w, &http.Cookie{
 			Name: cookieName(r), Value: armour(token), Path: "/", MaxAge: 365 * 24 * 3600,
-			HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
+			HttpOnly: true, Secure: Secure(r), SameSite: http.SameSiteStrictMode,
 		})
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, "/", http.StatusSeeOther)
-	return true
-}
-
-func unauthorized(w http.ResponseWriter) {
-	w.Header().Set("WWW-Authenticate", "Bearer")
-	WriteJSON(w, http.StatusUnauthorized, map[string]any{
-		"error": map[string]string{"code": "unauthorized", "message": "This server wants a token: send Authorization: Bearer TOKEN, or open the address it printed."},
-	})
 }

@@ -5,6 +5,13 @@ import (
 	"sync"
 )
 
+// Bounds of open event streams: of all clients, and of each, of which a queen
+// is one with a stream for every job that she has given away.
+const (
+	Streams     = 2048
+	StreamsEach = 1024
+)
+
 // Places bounds how many of something are open at once, as streams: in all, and
 // those of each client.
 type Places struct {

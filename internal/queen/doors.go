@@ -148,15 +148,12 @@ func (q *Queen) streamHeartbeats(w http.ResponseWriter, r *http.Request) {
 
 // getInfo is GET /v1/info.
 func (q *Queen) getInfo(w http.ResponseWriter, r *http.Request) {
-	scheme, port := "http", 0
-	if r.TLS != nil {
-		scheme = "https"
-	}
+	port := 0
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
 		port = a.Port
 	}
 	door.WriteJSON(w, http.StatusOK, map[string]any{
-		"base_url": scheme + "://" + r.Host, "port": port, "version": q.Version, "features": []string{}, "build_timestamp": q.Built,
+		"base_url": door.BaseURL(r), "port": port, "version": q.Version, "features": []string{}, "build_timestamp": q.Built,
 	})
 }
 

@@ -58,7 +58,7 @@ type limits struct {
 	eventBytes  int           // one event of a worker; default 128 MiB
 	jobBytes    int64         // all that is kept of one job; default 256 MiB
 	previews    int           // bytes of a job's preview pictures; older ones go; default 16 MiB
-	readers     int           // open event streams; default 1024
+	readers     int           // open event streams; default door.Streams
 	expiry      time.Duration // how long ended jobs are kept; default 24 h
 }
 
@@ -103,7 +103,7 @@ func New(c Config) *Queen {
 	c.fillIn()
 	q := &Queen{
 		Config: c, door: door.New(c.Door), fleet: newFleet(c.limits, c.timing), shelf: newShelf(c.limits, c.timing), hub: newHub(),
-		readers: door.NewPlaces(c.limits.readers, c.limits.readers), http: newClient(c.timing),
+		readers: door.NewPlaces(c.limits.readers, door.StreamsEach), http: newClient(c.timing),
 	}
 	q.shelf.ended = c.Ended
 	q.ctx, q.cancel = context.WithCancel(context.Background())
@@ -141,7 +141,7 @@ func (l *limits) fillIn() {
 	def(&l.eventBytes, 128<<20)
 	def(&l.jobBytes, 256<<20)
 	def(&l.previews, 16<<20)
-	def(&l.readers, 1024)
+	def(&l.readers, door.Streams)
 	def(&l.expiry, 24*time.Hour)
 }
 
