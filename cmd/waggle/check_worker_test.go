@@ -5,10 +5,12 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -155,4 +157,52 @@ func TestCheck04Info(t *testing.T) {
 	default:
 		t.Errorf("status %q", info.Status)
 	}
+}
+
+func TestCheck28HiveArguments(t *testing.T) {
+	check(t, ours, "a hive's list of arguments starts a worker; --model stands by itself in /proc")
+	if _, err := os.Stat("/proc/self/cmdline"); err != nil {
+		leaveOut(t, "this system has no /proc")
+	}
+	port := freePort(t)
+	id := "worker-cpu-" + port
+	c := command(t, "--worker-id", id, "--model", builtin.Name, "--device", "0", "--port", port, "--queen-url", "http://localhost:"+freePort(t))
+	c.Path = filepath.Join(t.TempDir(), id) // hives look for a program of that name
+	if err := os.Symlink(program, c.Path); err != nil {
+		t.Fatal(err)
+	}
+	s := startCommand(t, c)
+	if a := s.ask(http.MethodGet, "/", nil); a.status/100 != 2 || !strings.HasSuffix(s.url, ":"+port) {
+		t.Errorf("GET %s/: %d", s.url, a.status)
+	}
+	line := strings.Split(string(readFile(t, fmt.Sprintf("/proc/%d/cmdline", s.cmd.Process.Pid))), "\x00")
+	if at := slices.Index(line, "--model"); at < 0 || line[at+1] != builtin.Name {
+		t.Errorf("the command line is %q", line)
+	}
+}
+
+func TestCheck29WorkerArguments(t *testing.T) {
+	check(t, ours, "an rbee worker's list of arguments is taken; without the model: /health 200, /ready 503")
+	port := freePort(t)
+	s := startServer(t, "--worker-id", "w", "--sd-version", "v1-5", "--port", port, "--callback-url", "http://127.0.0.1:9")
+	if a := s.ask(http.MethodGet, "/health", nil); a.status != http.StatusOK || !strings.HasSuffix(s.url, ":"+port) {
+		t.Errorf("GET %s/health: %d %s", s.url, a.status, a.body)
+	}
+	var state readiness
+	for state.Reason == "" || state.Reason == "model loading" { // until it knows that the model is missing
+		if status := s.get("/ready", &state); status != http.StatusServiceUnavailable || state.Ready {
+			t.Fatalf("GET /ready: %d, %+v", status, state)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// freePort is a port that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

@@ -71,7 +71,7 @@ func behindNginx(t *testing.T, s *server) proxy {
 	program, a, dir := nginxProgram(t), certstest.NewAuthority(t), t.TempDir()
 	files := a.IssueFiles([]string{proxyName, "127.0.0.1"})
 	for range 3 { // a free port may be taken by another before nginx has it
-		secure, plain := freePort(t), freePort(t)
+		secure, plain := freeAddress(t), freeAddress(t)
 		conf := filepath.Join(dir, "nginx.conf")
 		certstest.WriteFile(t, conf, fmt.Appendf(nil, "daemon off;\nmaster_process off;\npid %s;\nevents {}\nhttp {\n%s\tinclude %s;\n}\n",
 			filepath.Join(dir, "pid"), folders(dir), proxyFile(t, dir, s.hostPort(), files, secure, plain)))
@@ -95,16 +95,6 @@ func folders(dir string) (lines string) {
 		lines += fmt.Sprintf("\t%s_temp_path %s;\n", kind, filepath.Join(dir, kind))
 	}
 	return lines
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // startNginx runs nginx until the test ends, and reports whether it got its ports.

@@ -7,13 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"image"
 	"net/http"
 	"net/url"
 	"os"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,17 +26,13 @@ import (
 func TestServe(t *testing.T) {
 	needAdapter(t)
 	s := startServer(t, "serve", "--port", "0", "--worker-id", "bee-1")
-	var health struct{ Status, Timestamp string }
-	if status := s.get("/health", &health); status != http.StatusOK || health.Status != "healthy" {
-		t.Errorf("GET /health right after the start: %d, %+v", status, health)
-	}
 	s.ready()
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T, *server)
 	}{
-		{"info", testInfo}, {"stream", testStream}, {"picture", testPicture}, {"bad requests", testRequests},
-		{"tokens while drawing", testTokens}, {"cancel", testCancel}, {"socket", testSocket}, {"memory", testMemory},
+		{"models", testModels}, {"picture", testPicture}, {"bad requests", testRequests},
+		{"tokens while drawing", testTokens}, {"socket", testSocket}, {"memory", testMemory},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			step.run(t, &server{TB: t, url: s.url, cmd: s.cmd}) // reports to this test
@@ -48,17 +41,8 @@ func TestServe(t *testing.T) {
 	testStop(t, s)
 }
 
-func testInfo(t *testing.T, s *server) {
-	var info struct {
-		ID      string
-		ModelID string `json:"model_id"`
-		Port    int
-		Status  string
-	}
-	if s.get("/info", &info); info.ID != "bee-1" || info.ModelID != builtin.Name || info.Status != "ready" || !strings.HasSuffix(s.url, ":"+strconv.Itoa(info.Port)) {
-		t.Errorf("GET /info at %s: %+v", s.url, info)
-	}
-	if a := s.ask(http.MethodGet, "/", nil); a.status != http.StatusOK || !bytes.Contains(a.body, []byte("<html")) {
+func testModels(t *testing.T, s *server) {
+	if a := s.ask(http.MethodGet, "/", nil); !bytes.Contains(a.body, []byte("<html")) {
 		t.Errorf("GET /: %d, %.100q", a.status, a.body)
 	}
 	var models struct {
@@ -69,37 +53,6 @@ func testInfo(t *testing.T, s *server) {
 	}
 	if s.get("/v1/models", &models); len(models.Models) != 1 || models.Models[0].Name != builtin.Name || models.Models[0].Defaults.Width != builtin.Side {
 		t.Errorf("GET /v1/models: %+v", models)
-	}
-}
-
-// testStream holds the stream to the protocol's cadence: a preview after the first step, after every fifth that follows it,
-// and after the last.
-func testStream(t *testing.T, s *server) {
-	_, stream := s.post(star(fields{"steps": 7}))
-	list, marker := s.follow(stream, nil)
-	var got []string
-	for _, e := range list[:max(0, len(list)-1)] {
-		if e.Type == "state" {
-			continue
-		}
-		got = append(got, fmt.Sprintf("%s %d/%d", e.Type, e.Step, e.Total))
-		if want := 100 * float64(e.Step) / 7; e.Percent < want-0.001 || e.Percent > want+0.001 {
-			t.Errorf("step %d is at %g percent", e.Step, e.Percent)
-		}
-		if e.Type == "preview" && (e.Format != "png" || decoded(t, e.Image).Bounds().Dx() != 128) {
-			t.Errorf("preview of step %d: format %q", e.Step, e.Format)
-		}
-	}
-	want := []string{"preview 1/7", "progress 2/7", "progress 3/7", "progress 4/7", "progress 5/7", "preview 6/7", "preview 7/7"}
-	if !slices.Equal(got, want) || marker != "[DONE]" {
-		t.Fatalf("events %q, marker %q", got, marker)
-	}
-	last := list[len(list)-1]
-	if last.Type != "complete" || last.Format != "png" || last.Seed == nil || *last.Seed != 3 || decoded(t, last.Image).Bounds().Size() != image.Pt(128, 128) {
-		t.Errorf("the last event: type %q, format %q, seed %v", last.Type, last.Format, last.Seed)
-	}
-	if again, _ := s.follow(stream, nil); len(again) != len(list) || !bytes.Equal(again[len(again)-1].Image, last.Image) {
-		t.Error("the stream read again is another one")
 	}
 }
 
@@ -125,23 +78,14 @@ func testRequests(t *testing.T, s *server) {
 		change fields
 		begins string
 	}{
-		"steps 0":           {fields{"steps": 0}, "Invalid input: steps"},
-		"steps 151":         {fields{"steps": 151}, "Invalid input: steps"},
-		"steps a fraction":  {fields{"steps": 1.5}, "Failed to parse operation: "},
-		"guidance":          {fields{"guidance_scale": 20.5}, "Invalid input: guidance_scale"},
-		"width":             {fields{"width": 132}, "Invalid input: width"},
-		"height":            {fields{"height": 2056}, "Invalid input: height"},
-		"no prompt":         {fields{"prompt": nil}, "Failed to parse operation: "},
-		"empty prompt":      {fields{"prompt": ""}, "Invalid input: prompt"},
-		"1 MB prompt":       {fields{"prompt": strings.Repeat("a", 1<<20)}, "Invalid input: Prompt too long"},
-		"5000 words":        {fields{"prompt": strings.Repeat("star ", 5000)}, "Invalid input: Prompt too long"},
-		"5000 tokens":       {fields{"prompt": strings.Repeat("?!", 2500)}, "Invalid input: Prompt too long: 5000 > 1200"},
-		"long negative":     {fields{"negative_prompt": strings.Repeat("?!", 2500)}, "Invalid input: Negative prompt too long: 5000 > 1200"},
-		"unknown sampler":   {fields{"sampler": "blah"}, `Invalid input: unknown sampler "blah"; there are euler`},
-		"unknown schedule":  {fields{"schedule": "blah"}, `Invalid input: unknown schedule "blah"; there are normal`},
-		"unknown operation": {fields{"operation": "make_coffee"}, "Failed to parse operation: "},
-		"other operation":   {fields{"operation": "status"}, "Unsupported operation for SD worker: "},
-		"bad id":            {fields{"id": "../x"}, "Invalid input: id"},
+		"steps a fraction": {fields{"steps": 1.5}, "Failed to parse operation: "},
+		"width":            {fields{"width": 132}, "Invalid input: width"},
+		"1 MB prompt":      {fields{"prompt": strings.Repeat("a", 1<<20)}, "Invalid input: Prompt too long"},
+		"5000 tokens":      {fields{"prompt": strings.Repeat("?!", 2500)}, "Invalid input: Prompt too long: 5000 > 1200"},
+		"long negative":    {fields{"negative_prompt": strings.Repeat("?!", 2500)}, "Invalid input: Negative prompt too long: 5000 > 1200"},
+		"unknown sampler":  {fields{"sampler": "blah"}, `Invalid input: unknown sampler "blah"; there are euler`},
+		"unknown schedule": {fields{"schedule": "blah"}, `Invalid input: unknown schedule "blah"; there are normal`},
+		"bad id":           {fields{"id": "../x"}, "Invalid input: id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if a := s.try(star(row.change)); a.status != http.StatusBadRequest || !strings.HasPrefix(string(a.body), row.begins) {
@@ -149,20 +93,9 @@ func testRequests(t *testing.T, s *server) {
 			}
 		})
 	}
-	for _, row := range []struct {
-		method, path, body string
-		status             int
-	}{
-		{"POST", "/v1/jobs", "{not json", 400}, {"PUT", "/v1/jobs", "{}", 405}, {"GET", "/v1/nope", "", 404},
-		{"GET", "/v1/jobs/none/stream", "", 404}, {"DELETE", "/v1/jobs/none", "", 404}, {"GET", "/v1/jobs/none/image", "", 404},
-	} {
-		if a := s.ask(row.method, row.path, []byte(row.body)); a.status != row.status {
-			t.Errorf("%s %s: %d %q, want %d", row.method, row.path, a.status, a.body, row.status)
-		}
+	if a := s.ask(http.MethodGet, "/v1/jobs/none/image", nil); a.status != http.StatusNotFound {
+		t.Errorf("GET of a picture that is not there: %d %q", a.status, a.body)
 	}
-	words := strings.Repeat("a yellow star ", 66)
-	_, stream := s.post(star(fields{"prompt": words, "steps": 2}))
-	s.finished(stream) // 200 words are not too many
 }
 
 // testTokens counts tokens from many sides while a picture is drawn.
@@ -189,32 +122,6 @@ func testTokens(t *testing.T, s *server) {
 	}
 	s.finished(stream)
 	askers.Wait()
-}
-
-func testCancel(t *testing.T, s *server) {
-	id, stream := s.post(star(fields{"steps": 150}))
-	_, waiting := s.post(star(fields{"steps": 2}))
-	cancelled := 0
-	list, marker := s.follow(stream, func(e event) {
-		if e.Step == 3 {
-			if a := s.ask(http.MethodDelete, "/v1/jobs/"+id, nil); a.status != http.StatusOK || !bytes.Contains(a.body, []byte("cancelled")) {
-				t.Errorf("DELETE: %d %q", a.status, a.body)
-			}
-			cancelled = e.Step
-		}
-	})
-	last := list[len(list)-1]
-	steps := 0
-	for _, e := range list {
-		steps = max(steps, e.Step)
-	}
-	if cancelled == 0 || last.Type != "error" || marker != "[CANCELLED]" || steps == 150 {
-		t.Errorf("the cancelled job's stream ended after step %d in %+v, marker %q", steps, last, marker)
-	}
-	if a := s.ask(http.MethodDelete, "/v1/jobs/"+id, nil); a.status != http.StatusNotFound {
-		t.Errorf("DELETE of a cancelled job: %d", a.status)
-	}
-	s.finished(waiting)
 }
 
 // testSocket counts distinct latents that a client sees while a picture forms.
@@ -356,12 +263,6 @@ func TestServeAsWorker(t *testing.T) {
 	var info struct{ ID string }
 	if s.get("/info", &info); info.ID != "worker-cpu-8080" {
 		t.Errorf("GET /info: %+v", info)
-	}
-	if runtime.GOOS == "linux" {
-		line := strings.Split(string(readFile(t, fmt.Sprintf("/proc/%d/cmdline", s.cmd.Process.Pid))), "\x00")
-		if at := slices.Index(line, "--model"); at < 0 || line[at+1] != builtin.Name {
-			t.Errorf("the command line is %q", line)
-		}
 	}
 }
 
