@@ -64,7 +64,7 @@ func TestKeeper(t *testing.T) {
 		run  func(t *testing.T, queen, worker *server)
 	}{
 		{"generate", testKeeperGenerate}, {"programs", testKeeperJSON}, {"transform", testKeeperTransform},
-		{"interrupt", testKeeperInterrupt}, {"detach", testKeeperDetach}, {"nobody", testKeeperNobody}, {"terminal", testKeeperTerminal},
+		{"interrupt", testKeeperInterrupt}, {"detach", testKeeperDetach}, {"nobody", testKeeperNobody}, {"terminal", testKeeperTerminal}, {"status", testKeeperStatus},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			step.run(t, &server{TB: t, url: queen.url, cmd: queen.cmd}, &server{TB: t, url: worker.url, cmd: worker.cmd})

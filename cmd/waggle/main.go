@@ -25,6 +25,8 @@ type verbs struct {
 	Inpaint   inpaintCommand   `cmd:"" help:"Have a server paint a part of a picture anew."`
 	Serve     serveCommand     `cmd:"" help:"Serve the web page and the job API."`
 	Jobs      jobsCommand      `cmd:"" help:"List a server's jobs, watch them, and say what becomes of them."`
+	Status    statusCommand    `cmd:"" help:"Tell how a queen and her workers are, or one worker."`
+	Nodes     nodesCommand     `cmd:"" help:"List who computes for a queen or a server."`
 	Queen     queenCommand     `cmd:"" help:"Route jobs to workers over HTTP; needs no GPU."`
 	Models    modelsCommand    `cmd:"" help:"List models, or look into one."`
 	Doctor    doctorCommand    `cmd:"" help:"Show adapters and check every kernel against a plain computation."`

@@ -36,11 +36,7 @@ func (c *listCommand) Run(ctx context.Context, jobs *jobsCommand) error {
 	if jobs.JSON {
 		return json.NewEncoder(os.Stdout).Encode(list)
 	}
-	width := 0
-	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-		width = w
-	}
-	return writeTable(os.Stdout, list, width, time.Now())
+	return writeTable(os.Stdout, list, terminalWidth(), time.Now())
 }
 
 // writeTable writes jobs as rows of equal columns. A width in cells shortens ids to what tells them apart and cuts prompts;
@@ -52,28 +48,47 @@ func writeTable(w io.Writer, list []job.Report, width int, now time.Time) error 
 		short = shortener(list)
 	}
 	for _, r := range list {
-		rows = append(rows, []string{short(r.ID), state(r), stepOf(r), plainText(r.Request.Model), age(now.Sub(r.Created)), plainText(r.Request.Prompt)})
+		rows = append(rows, []string{short(r.ID), state(r), stepOf(r.Step, r.Total), plainText(r.Request.Model), age(now.Sub(r.Created)), plainText(r.Request.Prompt)})
 	}
-	widths := make([]int, 5) // of all columns but the last
-	for _, row := range rows {
-		for i := range widths {
-			widths[i] = max(widths[i], runewidth.StringWidth(row[i]))
+	return writeColumns(w, rows, width)
+}
+
+// writeColumns writes rows of equal length with aligned columns, cut to a width in cells unless that is 0. Columns that hold
+// nothing but their head are left out.
+func writeColumns(w io.Writer, rows [][]string, width int) error {
+	widths := make([]int, len(rows[0]))
+	filled := make([]bool, len(rows[0]))
+	for n, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], runewidth.StringWidth(cell))
+			filled[i] = filled[i] || n > 0 && cell != ""
 		}
 	}
 	for _, row := range rows {
 		var line strings.Builder
-		for i, n := range widths {
-			line.WriteString(runewidth.FillRight(row[i], n) + "  ")
+		for i, cell := range row {
+			if filled[i] || len(rows) == 1 {
+				line.WriteString(runewidth.FillRight(cell, widths[i]) + "  ")
+			}
 		}
-		text := line.String() + row[5]
+		text := strings.TrimRight(line.String(), " ")
 		if width > 0 {
 			text = runewidth.Truncate(text, width, "…")
 		}
-		if _, err := fmt.Fprintln(w, strings.TrimRight(text, " ")); err != nil {
+		if _, err := fmt.Fprintln(w, text); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// terminalWidth is how many cells wide the terminal at standard output is; 0 if it is none.
+func terminalWidth() int {
+	w, _, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return 0
+	}
+	return w
 }
 
 // shortest is how much of an id is shown at least: of one that a server made, its time to the millisecond.
@@ -109,11 +124,11 @@ func state(r job.Report) string {
 	return string(r.State)
 }
 
-func stepOf(r job.Report) string {
-	if r.Step == 0 {
+func stepOf(step, total int) string {
+	if step == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%d/%d", r.Step, r.Total)
+	return fmt.Sprintf("%d/%d", step, total)
 }
 
 // age is a time in its largest unit.
@@ -142,7 +157,7 @@ func showReport(w io.Writer, r job.Report) error {
 	line("id", r.ID)
 	line("state", state(r))
 	if r.Step > 0 {
-		line("step", stepOf(r))
+		line("step", stepOf(r.Step, r.Total))
 	}
 	line("prompt", plainText(q.Prompt))
 	if q.NegativePrompt != "" {

@@ -69,12 +69,39 @@ func (e *Error) Error() string {
 
 // Submit queues a job and returns its id.
 func (c *Client) Submit(ctx context.Context, r job.Request) (job.ID, error) {
-	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
-	defer cancel()
 	body, err := json.Marshal(r)
 	if err != nil {
 		return "", fmt.Errorf("encode request: %w", err)
 	}
+	return c.post(ctx, body)
+}
+
+// Operate has a queen carry out an operation that has nothing but a name, and
+// hands on what she says.
+func (c *Client) Operate(ctx context.Context, name string, said func(Narration)) error {
+	body, err := json.Marshal(map[string]string{"operation": name})
+	if err != nil {
+		return err
+	}
+	id, err := c.post(ctx, body)
+	if err != nil {
+		return err
+	}
+	for e, err := range c.Follow(ctx, id, 0, said) {
+		switch {
+		case err != nil:
+			return err
+		case e.Type == job.ErrorEvent:
+			return fmt.Errorf("operation %s: %s", name, e.Message)
+		}
+	}
+	return nil
+}
+
+// post submits an operation.
+func (c *Client) post(ctx context.Context, body []byte) (job.ID, error) {
+	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
+	defer cancel()
 	var answer struct {
 		JobID job.ID `json:"job_id"`
 	}
@@ -87,10 +114,25 @@ func (c *Client) Submit(ctx context.Context, r job.Request) (job.ID, error) {
 	return answer.JobID, nil
 }
 
+// report is a job as servers tell of it; queens tell its model outside of the
+// request, which they do not show.
+type report struct {
+	job.Report
+	Model string `json:"model"`
+}
+
+func (r report) whole() job.Report {
+	if r.Request.Model == "" {
+		r.Request.Model = r.Model
+	}
+	return r.Report
+}
+
 // Job returns what is known of a job.
-func (c *Client) Job(ctx context.Context, id job.ID) (r job.Report, err error) {
-	err = c.quick(ctx, http.MethodGet, jobPath(id), &r)
-	return r, err
+func (c *Client) Job(ctx context.Context, id job.ID) (job.Report, error) {
+	var r report
+	err := c.quick(ctx, http.MethodGet, jobPath(id), &r)
+	return r.whole(), err
 }
 
 // Jobs returns the newest jobs, at most limit; only those in one state unless
@@ -103,9 +145,13 @@ func (c *Client) Jobs(ctx context.Context, state job.State, before job.ID, limit
 	if before != "" {
 		q.Set("before", string(before))
 	}
-	var answer struct{ Jobs []job.Report }
+	var answer struct{ Jobs []report }
 	err := c.quick(ctx, http.MethodGet, "/v1/jobs?"+q.Encode(), &answer)
-	return answer.Jobs, err
+	list := []job.Report{}
+	for _, r := range answer.Jobs {
+		list = append(list, r.whole())
+	}
+	return list, err
 }
 
 // Models returns the models the server's nodes have.
@@ -129,11 +175,11 @@ const (
 // Offers returns what a server or a queen says of the models there are, each
 // once.
 func (c *Client) Offers(ctx context.Context) (list []job.ModelInfo, told Told, err error) {
-	if list, err = c.Models(ctx); !missing(err) {
+	if list, err = c.Models(ctx); !Missing(err) {
 		return list, Models, err
 	}
 	nodes, err := c.Nodes(ctx)
-	if missing(err) {
+	if Missing(err) {
 		return nil, Nothing, nil
 	}
 	for _, n := range nodes {
@@ -146,15 +192,15 @@ func (c *Client) Offers(ctx context.Context) (list []job.ModelInfo, told Told, e
 	return list, Names, err
 }
 
-// missing reports that a server has no such route.
-func missing(err error) bool {
+// Missing reports that a server has no such route, or nothing there.
+func Missing(err error) bool {
 	var refused *Error
 	return errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusMethodNotAllowed)
 }
 
 // Nodes returns who computes for a server or a queen.
-func (c *Client) Nodes(ctx context.Context) ([]job.Node, error) {
-	var answer struct{ Nodes []job.Node }
+func (c *Client) Nodes(ctx context.Context) ([]job.NodeReport, error) {
+	var answer struct{ Nodes []job.NodeReport }
 	err := c.quick(ctx, http.MethodGet, "/v1/nodes", &answer)
 	return answer.Nodes, err
 }
