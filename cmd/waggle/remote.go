@@ -167,44 +167,45 @@ func follow(ctx context.Context, server *client.Client, id job.ID, show watcher)
 	return job.Event{}, fmt.Errorf("the server does not say how %s ended", id)
 }
 
-// chooseModel finds a model by name, with zero defaults where the server does not tell them. The default of the flag is a model
-// of this program; a server that has not got it makes the picture with its own first one, and so with a name that is empty.
+// chooseModel finds a model by name, with zero defaults where the server does not tell them, as queens and workers of other makes
+// do not.
 func chooseModel(ctx context.Context, server *client.Client, name string) (job.ModelInfo, error) {
-	list, told, err := server.Offers(ctx)
-	if err != nil {
+	list, known, err := server.Offers(ctx)
+	switch {
+	case err != nil:
 		return job.ModelInfo{}, err
+	case !known && name == "":
+		return job.ModelInfo{}, errors.New("the server does not say which models it has: name one with --model")
+	case !known:
+		return job.ModelInfo{Name: name}, nil
 	}
-	any := name == "" || name == builtin.Name
+	_, notQueen := server.Queen(ctx)
+	m, err := pickModel(list, name, notQueen == nil)
+	if err == nil && notQueen != nil && m.Defaults.Width == 0 {
+		err = fmt.Errorf("the server's model %s is still loading; try again later", m.Name)
+	}
+	return m, err
+}
+
+// pickModel takes a model out of a list. The default of the flag is a model of this program: a server that has not got it makes
+// the picture with its own first one, and so with a name that is empty. Among those of a queen's workers none is the first.
+func pickModel(list []job.ModelInfo, name string, queen bool) (job.ModelInfo, error) {
 	var names []string
 	for _, m := range list {
 		if names = append(names, m.Name); m.Name == name {
-			return usable(ctx, server, m, told)
+			return m, nil
 		}
 	}
+	unnamed := name == "" || name == builtin.Name
 	switch {
-	case told == client.Nothing && name == "":
-		return job.ModelInfo{}, errors.New("the server does not say which models it has: name one with --model")
-	case told == client.Nothing:
-		return job.ModelInfo{Name: name}, nil
 	case len(list) == 0:
 		return job.ModelInfo{}, errors.New("the server has no model ready; try again later")
-	case any && told == client.Names && len(list) > 1:
-		return job.ModelInfo{}, fmt.Errorf("the queen's workers have several models: choose one with --model: %s", strings.Join(names, ", "))
-	case any:
-		return usable(ctx, server, list[0], told)
+	case unnamed && (!queen || len(list) == 1):
+		return list[0], nil
+	case unnamed:
+		return job.ModelInfo{}, fmt.Errorf("the queen's workers have several models, choose one with --model: %s", strings.Join(names, ", "))
 	}
 	return job.ModelInfo{}, fmt.Errorf("the server has no model %q: want one of %s", name, strings.Join(names, ", "))
-}
-
-// usable refuses a model that its server has still to look into. A queen does not look into any.
-func usable(ctx context.Context, server *client.Client, m job.ModelInfo, told client.Told) (job.ModelInfo, error) {
-	if told != client.Models || m.Defaults.Width > 0 {
-		return m, nil
-	}
-	if _, err := server.Queen(ctx); err == nil {
-		return m, nil
-	}
-	return m, fmt.Errorf("the server's model %s is still loading; try again later", m.Name)
 }
 
 // abandon cancels the job of a program that was interrupted. taken says whether the server has answered that it has the job.

@@ -161,26 +161,15 @@ func (c *Client) Models(ctx context.Context) ([]job.ModelInfo, error) {
 	return answer.Models, err
 }
 
-// Told is where what is known of a server's models comes from.
-type Told int
-
-// What servers tell: workers their models; queens perhaps no more than names;
-// others may have no route for either.
-const (
-	Nothing Told = iota
-	Names
-	Models
-)
-
 // Offers returns what a server or a queen says of the models there are, each
-// once.
-func (c *Client) Offers(ctx context.Context) (list []job.ModelInfo, told Told, err error) {
+// once. known is false for one that does not say.
+func (c *Client) Offers(ctx context.Context) (list []job.ModelInfo, known bool, err error) {
 	if list, err = c.Models(ctx); !Missing(err) {
-		return list, Models, err
+		return list, true, err
 	}
 	nodes, err := c.Nodes(ctx)
 	if Missing(err) {
-		return nil, Nothing, nil
+		return nil, false, nil
 	}
 	for _, n := range nodes {
 		for _, m := range n.Offers() {
@@ -189,7 +178,7 @@ func (c *Client) Offers(ctx context.Context) (list []job.ModelInfo, told Told, e
 			}
 		}
 	}
-	return list, Names, err
+	return list, true, err
 }
 
 // Missing reports that a server has no such route, or nothing there.
