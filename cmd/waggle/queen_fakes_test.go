@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -309,12 +310,13 @@ func (s *server) knows(workers ...*fakeWorker) {
 // theirStream is where a fake worker has the events of a job: not where others would look who know no more than its id.
 const theirStream = "/v1/jobs/theirs-1/stream?of=theirs"
 
-// fakeWorker takes jobs as a worker does; events is what its streams say.
+// fakeWorker takes jobs as rbee's worker does, one reader for each; events is what its streams say.
 type fakeWorker struct {
 	*httptest.Server
 	t      testing.TB
 	events func(w io.Writer, r *http.Request) // nil: four steps and a picture
 	refuse int                                // status of every POST, if set
+	unread atomic.Int32                       // jobs that nobody has read
 
 	posts   chan string // bodies
 	streams chan string // paths with queries
@@ -345,11 +347,17 @@ func (f *fakeWorker) post(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "full", f.refuse)
 		return
 	}
+	f.unread.Add(1)
 	fmt.Fprintf(w, `{"job_id":"theirs-1","sse_url":%q}`, theirStream)
 }
 
 func (f *fakeWorker) stream(w http.ResponseWriter, r *http.Request) {
 	f.streams <- r.URL.RequestURI()
+	if f.unread.Add(-1) < 0 {
+		f.unread.Add(1)
+		http.Error(w, "Job theirs-1 not found or already streaming", http.StatusNotFound)
+		return
+	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.(http.Flusher).Flush() // as workers do: a stream begins before its first event
 	out := flushed{w}

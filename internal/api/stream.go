@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"strconv"
 
+	"waggle/internal/door"
 	"waggle/internal/job"
+	"waggle/internal/queue"
 	"waggle/internal/sse"
 )
 
@@ -15,8 +17,11 @@ import (
 // stream also ends, without a marker, when the server closes: the job goes on.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	record, err := s.Queue.Get(r.Context(), job.ID(r.PathValue("id")))
+	if errors.Is(err, queue.ErrNotFound) {
+		err = door.Problemf(http.StatusNotFound, "Job %s not found or already streaming", r.PathValue("id"))
+	}
 	if err != nil {
-		http.Error(w, fmt.Sprintf("Job %s not found or already streaming", r.PathValue("id")), http.StatusNotFound)
+		s.fail(w, err)
 		return
 	}
 	leave, ok := s.streams.Take(w, s.door.ClientOf(r))

@@ -45,17 +45,29 @@ func newClient(t timing) *http.Client {
 	}
 }
 
+// request asks for an event stream.
+type request struct {
+	url   string
+	token string
+	after string        // id of the event behind which it shall begin; empty for all
+	quiet time.Duration // silence after which it is given up
+	limit int           // bytes of an event
+}
+
 // openStream gets an event stream. It ends with ctx, when close is called, and
-// when no byte comes for as long as quiet. An event may have limit bytes.
-func (q *Queen) openStream(ctx context.Context, url, token string, quiet time.Duration, limit int) (events *sse.Reader, close func(), err error) {
+// when no byte comes for too long.
+func (q *Queen) openStream(ctx context.Context, ask request) (events *sse.Reader, close func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, ask.url, nil)
 	if err != nil {
 		cancel(nil)
 		return nil, nil, err
 	}
 	r.Header.Set("Accept", "text/event-stream")
-	bearer(r, token)
+	bearer(r, ask.token)
+	if ask.after != "" {
+		r.Header.Set("Last-Event-ID", ask.after)
+	}
 	response, err := q.http.Do(r)
 	if err != nil {
 		cancel(nil)
@@ -66,9 +78,9 @@ func (q *Queen) openStream(ctx context.Context, url, token string, quiet time.Du
 		cancel(nil)
 		return nil, nil, err
 	}
-	silence := time.AfterFunc(quiet, func() { cancel(fmt.Errorf("not a word for %v", quiet)) })
-	body := &heard{response.Body, ctx, silence, quiet}
-	return sse.NewReader(body, limit), func() { silence.Stop(); cancel(nil); response.Body.Close() }, nil
+	silence := time.AfterFunc(ask.quiet, func() { cancel(fmt.Errorf("not a word for %v", ask.quiet)) })
+	body := &heard{response.Body, ctx, silence, ask.quiet}
+	return sse.NewReader(body, ask.limit), func() { silence.Stop(); cancel(nil); response.Body.Close() }, nil
 }
 
 func bearer(r *http.Request, token string) {

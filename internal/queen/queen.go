@@ -71,6 +71,7 @@ type timing struct {
 	keepAlive time.Duration // silence before a comment line
 	hiveQuiet time.Duration // of a hive, comments included, before it is taken for lost: it speaks every second
 	jobQuiet  time.Duration // of a worker's stream, likewise: it comments every 15 s
+	rejoin    time.Duration // how long a worker's stream that broke is tried to be opened again
 	connect   time.Duration // to connect to a worker
 	answer    time.Duration // to the first byte of an answer
 	unopened  time.Duration // a submitted job waits for its stream to be opened
@@ -153,6 +154,7 @@ func (t *timing) fillIn() {
 	def(&t.keepAlive, 15*time.Second)
 	def(&t.hiveQuiet, 30*time.Second)
 	def(&t.jobQuiet, 2*time.Minute)
+	def(&t.rejoin, time.Minute)
 	def(&t.connect, 5*time.Second)
 	def(&t.answer, 30*time.Second)
 	def(&t.unopened, 10*time.Minute)

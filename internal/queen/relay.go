@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"waggle/internal/job"
-	"waggle/internal/sse"
 )
 
 const (
@@ -69,13 +68,15 @@ func (q *Queen) employ(ctx context.Context, t *task, w Worker, verb string) erro
 	if err != nil {
 		return err
 	}
-	events, closeStream, err := q.openStream(ctx, stream, q.WorkerToken, q.timing.jobQuiet, q.limits.eventBytes)
-	if err != nil {
+	l := &link{queen: q, ctx: ctx, url: stream, tell: func(action, format string, args ...any) {
+		q.tell(t, actorQueen, verb+"_"+action, format, args...)
+	}}
+	if err := l.open(); err != nil {
 		return refused(err)
 	}
-	defer closeStream()
-	q.tell(t, actorQueen, verb+"_streaming", "Relaying the worker's events")
-	if err := q.relay(t, events, verb); err != nil {
+	defer func() { l.close() }()
+	l.tell("streaming", "Relaying the worker's events")
+	if err := q.relay(t, l, verb); err != nil {
 		return err
 	}
 	q.tell(t, actorQueen, verb+"_complete", "Worker %s is done", w.IDs[0])
@@ -154,16 +155,13 @@ func (q *Queen) forward(ctx context.Context, w Worker, id string) {
 }
 
 // relay passes a worker's events on until the last one.
-func (q *Queen) relay(t *task, events *sse.Reader, verb string) error {
+func (q *Queen) relay(t *task, events *link, verb string) error {
 	for {
-		next, err := events.Next()
-		e := entry{name: next.Name, data: next.Data}
-		if errors.Is(err, io.EOF) {
-			err = errors.New("the worker ended it before the job was done")
-		}
+		next, err := events.next()
 		if err != nil {
-			return job.Errorf(job.Internal, "Error reading stream: %w", err)
+			return err
 		}
+		e := entry{name: next.Name, data: next.Data}
 		if done, err := markerMeans(e, verb); done {
 			return err
 		}

@@ -87,7 +87,7 @@ func (q *Queen) follow(ctx context.Context, h *hive) {
 
 // listen reads one telemetry stream to its end.
 func (q *Queen) listen(ctx context.Context, h *hive) error {
-	events, closeStream, err := q.openStream(ctx, h.URL+"/v1/heartbeats/stream", "", q.timing.hiveQuiet, telemetryLimit)
+	events, closeStream, err := q.openStream(ctx, request{url: h.URL + "/v1/heartbeats/stream", quiet: q.timing.hiveQuiet, limit: telemetryLimit})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,13 @@ func NewReader(r io.Reader, limit int) *Reader {
 	return &Reader{bufio.NewReaderSize(r, 64<<10), limit}
 }
 
+// TooLargeError says that an event has more bytes than it may have.
+type TooLargeError struct{ Limit int }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("an event has more than %d bytes", e.Limit)
+}
+
 // Next reads up to the blank line behind an event with data; those without are
 // passed over. The error is io.EOF where a stream ends between events,
 // io.ErrUnexpectedEOF where it ends within one. The event's memory is the caller's.
@@ -97,7 +104,7 @@ func (r *Reader) line(limit int) ([]byte, error) {
 		}
 		switch {
 		case len(line) > limit:
-			return line, fmt.Errorf("an event has more than %d bytes", r.limit)
+			return line, &TooLargeError{r.limit}
 		case whole:
 			return line, nil
 		case !errors.Is(err, bufio.ErrBufferFull):
