@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"time"
 
 	"waggle/internal/door"
@@ -90,18 +89,7 @@ func (s *Server) getModels(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	models := []job.ModelInfo{}
-	for _, n := range nodes {
-		for _, m := range n.Models {
-			at := slices.IndexFunc(models, func(have job.ModelInfo) bool { return have.Name == m.Name })
-			if at < 0 {
-				models = append(models, m)
-			} else {
-				models[at].Loaded = models[at].Loaded || m.Loaded
-			}
-		}
-	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"models": models})
+	door.WriteJSON(w, http.StatusOK, map[string]any{"models": job.Models(nodes)})
 }
 
 // getSamplers is GET /v1/samplers.

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"waggle/internal/door"
 	"waggle/internal/job"
@@ -39,10 +38,8 @@ func (s *Server) submit(ctx context.Context, body []byte, key, client string) (j
 		return job.Record{}, err
 	}
 	r.Client = client
-	if key != "" {
-		if err := useKey(&r, key); err != nil {
-			return job.Record{}, err
-		}
+	if err := r.UseKey(key); err != nil {
+		return job.Record{}, err
 	}
 	if r.Webhook != nil {
 		if err := s.Webhook(*r.Webhook); err != nil {
@@ -62,18 +59,6 @@ func noWebhooks(job.Webhook) error {
 	return job.Errorf(job.InvalidInput, "Invalid input: webhook.url: this server sends no webhooks")
 }
 
-// useKey makes an Idempotency-Key header the job's id.
-func useKey(r *job.Request, key string) error {
-	if !job.ValidID(key) {
-		return job.Errorf(job.InvalidInput, "Invalid input: Idempotency-Key must be 1 to 64 of A-Z a-z 0-9 _ -")
-	}
-	if r.ID != "" && r.ID != job.ID(key) {
-		return job.Errorf(job.InvalidInput, "Invalid input: id and Idempotency-Key differ")
-	}
-	r.ID = job.ID(key)
-	return nil
-}
-
 // suit checks what depends on the node, its samplers and its tokenizer, and
 // gives sampler and schedule their proper names. A node whose model is still
 // loading has neither, and takes the job unseen.
@@ -82,10 +67,8 @@ func (s *Server) suit(ctx context.Context, r *job.Request) error {
 	if err != nil {
 		return err
 	}
-	if len(node.Samplers) > 0 {
-		if err := choose(r, node); err != nil {
-			return err
-		}
+	if err := r.Suit(node); err != nil {
+		return err
 	}
 	if err := s.within(ctx, *r, node); err != nil {
 		return err
@@ -115,28 +98,6 @@ func (s *Server) within(ctx context.Context, r job.Request, node job.Node) error
 		}
 	}
 	return r.Within(m.Limits)
-}
-
-func choose(r *job.Request, node job.Node) error {
-	sampler, schedule, ok := job.ChooseSampler(node.Samplers, node.Schedules, r.Sampler)
-	if !ok {
-		return unknown("sampler", r.Sampler, node.Samplers)
-	}
-	if schedule.Name == "" {
-		if schedule, ok = job.Choose(node.Schedules, r.Schedule); !ok {
-			return unknown("schedule", r.Schedule, node.Schedules)
-		}
-	}
-	r.Sampler, r.Schedule = sampler.Name, schedule.Name
-	return nil
-}
-
-func unknown(what, name string, list []job.Choice) error {
-	var names []string
-	for _, c := range list {
-		names = append(names, c.Name)
-	}
-	return job.Errorf(job.InvalidInput, "Invalid input: unknown %s %q; there are %s", what, name, strings.Join(names, ", "))
 }
 
 func (s *Server) fits(what, model, text string) error {

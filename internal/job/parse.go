@@ -15,9 +15,6 @@ const BodyLimitBytes = 64 << 20
 // and checks all bounds. Members it does not know are ignored; null is the same
 // as absent. Errors are *Error of kind InvalidInput whose text is the wire's.
 func Parse(body []byte) (Request, error) {
-	if n := values(body); n > valuesLimit {
-		return Request{}, parseError("more than %d values", valuesLimit)
-	}
 	r, err := decode(body, false)
 	if err != nil {
 		return Request{}, err
@@ -55,9 +52,9 @@ func decode(body []byte, bare bool) (Request, error) {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return Request{}, Errorf(InvalidInput, "Failed to parse the request body as JSON: %s", syntaxProblem(body))
 	}
-	var members map[string]json.RawMessage
-	if json.Unmarshal(body, &members) != nil || members == nil {
-		return Request{}, parseError("the body must be a JSON object")
+	members, err := Members(body)
+	if err != nil {
+		return Request{}, err
 	}
 	op, err := operation(members)
 	if err != nil {

@@ -40,9 +40,9 @@ var forHives = []string{
 // parseOperation reads an operation. The worker judges values; the queen only
 // what she routes by.
 func parseOperation(body []byte) (operation, error) {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(body, &all); err != nil || all == nil {
-		return operation{}, job.Errorf(job.InvalidInput, "Failed to parse operation: the body must be a JSON object")
+	all, err := job.Members(body)
+	if err != nil {
+		return operation{}, err
 	}
 	var op operation
 	if err := requiredText(all, "operation", &op.name); err != nil {
