@@ -23,27 +23,42 @@ type busFlags struct {
 	Data string `type:"path" env:"WAGGLE_DATA" help:"Folder for jobs and pictures (default: one of the user's own, another for each --worker-id)."`
 	Sync string `default:"kernel" enum:"kernel,always" help:"kernel: a kill loses nothing; always: a power cut neither, at the price of speed."`
 
-	NATS        []string `name:"nats" env:"WAGGLE_NATS" help:"Servers of a NATS cluster that keeps everything instead (nats://host:4222); repeatable."`
+	natsFlags `embed:""`
+	Replicas  int `name:"nats-replicas" default:"0" help:"On how many of the cluster's servers all is kept; 0: three, where there are as many."`
+}
+
+// natsFlags say where a cluster is and how it and we know each other.
+type natsFlags struct {
+	NATS        []string `name:"nats" env:"WAGGLE_NATS" help:"Servers of a NATS cluster that keeps jobs, events and pictures (nats://host:4222); repeatable."`
 	Credentials string   `name:"nats-creds" type:"path" help:"File with the credentials for the cluster."`
 	CA          string   `name:"nats-ca" type:"path" help:"File with the certificates that the cluster's must come from."`
 	Cert        string   `name:"nats-cert" type:"path" help:"File with our own certificate for the cluster."`
 	Key         string   `name:"nats-key" type:"path" help:"File with its key."`
-	Replicas    int      `name:"nats-replicas" default:"0" help:"On how many of the cluster's servers all is kept; 0: three, where there are as many."`
+}
+
+func (f *natsFlags) check() error {
+	if (f.Cert == "") != (f.Key == "") {
+		return errors.New("--nats-cert and --nats-key go together")
+	}
+	return nil
+}
+
+// options are those of a connection to the cluster.
+func (f *natsFlags) options(log *slog.Logger) bus.Options {
+	return bus.Options{URLs: f.NATS, Credentials: f.Credentials, CA: f.CA, Cert: f.Cert, Key: f.Key, Name: "waggle", Log: log}
 }
 
 // open starts the server in this process, or connects to the cluster.
 func (f *busFlags) open(ctx context.Context, log *slog.Logger) (*bus.Bus, error) {
-	if (f.Cert == "") != (f.Key == "") {
-		return nil, errors.New("--nats-cert and --nats-key go together")
+	if err := f.check(); err != nil {
+		return nil, err
 	}
 	if f.Replicas < 0 || f.Replicas > replicasLimit {
 		return nil, fmt.Errorf("--nats-replicas %d: want 1, 3 or 5, or 0 to leave it to us", f.Replicas)
 	}
-	b, err := bus.OpenContext(ctx, bus.Options{
-		Dir: f.Data, SyncAlways: f.Sync == "always",
-		URLs: f.NATS, Credentials: f.Credentials, CA: f.CA, Cert: f.Cert, Key: f.Key, Replicas: f.Replicas,
-		Name: "waggle", Log: log,
-	})
+	o := f.options(log)
+	o.Dir, o.SyncAlways, o.Replicas = f.Data, f.Sync == "always", f.Replicas
+	b, err := bus.OpenContext(ctx, o)
 	return b, advised(err)
 }
 

@@ -17,6 +17,7 @@ type queenCommand struct {
 	Hives       []string `name:"hive" placeholder:"NAME=URL" help:"Hive to listen to from the start; others announce themselves. Repeatable."`
 	WorkerToken string   `env:"WAGGLE_WORKER_TOKEN" help:"Bearer token to show to workers; needs --token."`
 
+	natsFlags   `embed:""`
 	listenFlags `kong:"embed,set='port=7833',set='portenv=QUEEN_PORT'"`
 }
 
@@ -36,12 +37,16 @@ func (c *queenCommand) serve(ctx context.Context) error {
 	}
 	log, meters := c.logger(), metrics.NewQueen(version)
 	to.Witness = meters
+	cluster, err := c.cluster(ctx, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	q := queen.New(queen.Config{
 		Version: version, Built: built(), WorkerToken: c.WorkerToken, Door: to,
 		Page: func(now func() queen.Snapshot) http.Handler {
 			return web.QueenHandler(version, func() web.Fleet { return fleetView(now()) })
 		},
-		Metrics: meters.Handler(log), Ended: ended(meters, log), Log: log,
+		Cluster: cluster, Metrics: meters.Handler(log), Ended: ended(meters, log), Log: log,
 	})
 	meters.Fleet(func() (hives, workers, jobs metrics.Count) { return counted(q.Snapshot()) })
 	if err := c.subscribe(q); err != nil {

@@ -16,7 +16,9 @@ func TestQueenWorkerRestarts(t *testing.T) {
 	needAdapter(t)
 	t.Parallel()
 	dir, port := t.TempDir(), "0"
-	start := func() *server { return startServer(t, "serve", "--port", port, "--data", dir, "--checkpoint-every", "100ms") }
+	start := func() *server {
+		return startServer(t, "serve", "--port", port, "--data", dir, "--checkpoint-every", "100ms")
+	}
 	worker, s := start(), startQueen(t)
 	port = worker.url[strings.LastIndex(worker.url, ":")+1:]
 	worker.ready()

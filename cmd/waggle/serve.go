@@ -142,11 +142,7 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 	}
 	w.queue, err = queue.Open(ctx, js, queue.Options{
 		Length: c.Queue, Finished: c.KeepJobs, Expiry: c.Keep, Room: w.bus.Room, Replicas: replicas, Log: log,
-		Ended: func(ctx context.Context, r job.Record) {
-			if last, ended := r.EndEvent(); ended {
-				warn(log, "end a job's events", r.ID, w.events.Publish(ctx, r.ID, last))
-			}
-		},
+		Ended: w.tellEnd(log),
 		Changed: func(was, now job.Record) {
 			w.meters.Changed(was, now)
 			logChange(log, was, now)

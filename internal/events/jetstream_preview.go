@@ -98,18 +98,37 @@ func decodePreview(b []byte) (job.Preview, error) {
 	return p, nil
 }
 
+// previewWait is how long a preview of another process is waited for: what it
+// shows first and then tells comes on two ways.
+const previewWait = 250 * time.Millisecond
+
 // Preview implements Log.
-func (l *JetStream) Preview(_ context.Context, id job.ID, step int) (job.Preview, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if t, ok := l.jobs[id]; ok {
-		for _, p := range t.previews {
-			if p.Step == step {
-				return p, true
-			}
+func (l *JetStream) Preview(ctx context.Context, id job.ID, step int) (job.Preview, bool) {
+	ctx, cancel := context.WithTimeout(ctx, previewWait)
+	defer cancel()
+	for {
+		p, changed := l.preview(id, step)
+		if changed == nil || l.options.Alone || wait(ctx, l, changed) != nil {
+			return p, p.Step == step
 		}
 	}
-	return job.Preview{}, false
+}
+
+// preview returns the preview of a step, or none, with what to wait for if it
+// may still come.
+func (l *JetStream) preview(id job.ID, step int) (job.Preview, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.tailOf(id)
+	for _, p := range t.previews {
+		if p.Step == step {
+			return p, nil
+		}
+	}
+	if n := len(t.previews); t.ended() || n > 0 && t.previews[n-1].Step > step {
+		return job.Preview{}, nil
+	}
+	return job.Preview{}, t.changed
 }
 
 // onlooker remembers the step it delivered last.

@@ -194,3 +194,27 @@ func TestPreviewForm(t *testing.T) {
 		}
 	}
 }
+
+// TestPreviewOnItsWay: a preview that another process has shown may come behind
+// the event that tells of it; one that was never shown is not waited for long.
+func TestPreviewOnItsWay(t *testing.T) {
+	t.Parallel()
+	b := connect(t, t.TempDir())
+	here, there := open(t, b, time.Hour), open(t, b, time.Hour)
+	publish(t, there, "a", job.StepEvent(1, 9))
+	if _, err := read(t, here, "a", 0).Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan bool)
+	go func() {
+		_, ok := here.Preview(t.Context(), "a", 1)
+		came <- ok
+	}()
+	err := there.ShowPreview(t.Context(), "a", job.Preview{Step: 1, Total: 9, Latent: job.NewLatent(1, 2, 2, make([]float32, 4))})
+	if ok := <-came; err != nil || !ok {
+		t.Errorf("the preview came: %v, %v", ok, err)
+	}
+	if _, ok := here.Preview(t.Context(), "a", 2); ok {
+		t.Error("a preview that nobody has shown")
+	}
+}

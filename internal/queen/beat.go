@@ -13,8 +13,9 @@ import (
 type beat struct {
 	Worker job.Node `json:"worker"`
 
-	host string // the address that sent it
-	at   time.Time
+	host  string // the address that sent it
+	at    time.Time
+	since time.Time // the first of them came
 }
 
 // parseBeat reads a heartbeat. Errors name the member.
@@ -54,5 +55,7 @@ func (b beat) describe(w *Worker) {
 	w.IDs = addName(w.IDs, b.Worker.ID)
 	w.Models = addName(w.Models, b.Worker.ModelID)
 	w.Device, w.Status = b.Worker.Device, b.Worker.Status
+	w.Implementation, w.Version = plain(b.Worker.Implementation, nameLimit), plain(b.Worker.Version, nameLimit)
+	w.seen(b.since, b.at)
 	w.Idle = w.Idle && b.Worker.Status == job.Ready
 }

@@ -27,6 +27,8 @@ func (q *Queen) routes() *http.ServeMux {
 	m.HandleFunc("GET /v1/jobs/{id}", q.getJob)
 	m.HandleFunc("DELETE /v1/jobs/{id}", q.deleteJob)
 	m.HandleFunc("GET /v1/jobs/{id}/stream", q.streamJob)
+	m.HandleFunc("GET /v1/nodes", q.getNodes)
+	m.HandleFunc("GET /v1/models", q.getModels)
 	m.HandleFunc("GET /v1/info", q.getInfo)
 	m.HandleFunc("POST /v1/shutdown", q.postShutdown)
 	m.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,13 +36,19 @@ type Worker struct {
 	Status job.Status
 	Idle   bool // at the last report nothing was under way
 
+	Implementation, Version string // as it says itself; empty else
+
+	Since time.Time // it has been there, as far as is known
+	Seen  time.Time // it was last heard of
+
 	GPUPercent   float64
 	VRAMMiB      uint64
 	VRAMTotalMiB uint64
-	Uptime       time.Duration
 
 	Jobs     int    // ours that are under way there
 	Assigned uint64 // the turn in which it last got a job; 0 for never
+
+	port int
 }
 
 // State is what a worker does, in one word: its status, with idle or busy for ready.
@@ -53,6 +60,16 @@ func (w Worker) State() string {
 		return "idle"
 	}
 	return string(job.Busy)
+}
+
+// seen notes that the worker was there from one time to another.
+func (w *Worker) seen(from, to time.Time) {
+	if w.Since.IsZero() || from.Before(w.Since) {
+		w.Since = from.UTC()
+	}
+	if to.After(w.Seen) {
+		w.Seen = to.UTC()
+	}
 }
 
 // fleet is the register of hives and workers.
@@ -71,7 +88,8 @@ type fleet struct {
 type hive struct {
 	Hive
 	processes []process
-	waiting   bool // it was lost, and is not tried again yet
+	told      time.Time // when it told of them
+	waiting   bool      // it was lost, and is not tried again yet
 	stop      context.CancelFunc
 	ended     chan struct{} // closed when the subscription has ended
 }
@@ -154,7 +172,7 @@ func (f *fleet) lost(h *hive, why error) (news bool) {
 func (f *fleet) report(h *hive, list []process) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h.processes = list
+	h.processes, h.told = list, time.Now()
 }
 
 // beat takes a worker's own heartbeat.
@@ -166,8 +184,12 @@ func (f *fleet) beat(b beat) error {
 		delete(f.beats, key)
 		return nil
 	}
-	if _, known := f.beats[key]; !known && len(f.beats) >= f.limits.workers {
+	known, ok := f.beats[key]
+	if !ok && len(f.beats) >= f.limits.workers {
 		return errManyWorkers
+	}
+	if b.since = b.at; ok && known.Worker.Port == b.Worker.Port {
+		b.since = known.since
 	}
 	f.beats[key] = b
 	return nil
@@ -227,13 +249,14 @@ func (f *fleet) workers() map[string]*Worker {
 		if all[url] == nil {
 			l := f.loads[url]
 			all[url] = &Worker{URL: url, Status: job.Ready, Idle: true, Jobs: l.jobs, Assigned: l.turn}
+			all[url].port, _ = strconv.Atoi(port) // it has been checked
 		}
 		return all[url]
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.hives)) {
 		h := f.hives[id]
 		for _, p := range h.processes {
-			p.describe(at(hostOf(h.URL), p.Instance), id)
+			p.describe(at(hostOf(h.URL), p.Instance), id, h.told)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.beats)) {
@@ -255,6 +278,20 @@ func (f *fleet) claim(want wanted, tried map[string]bool) (w Worker, release fun
 	f.turn++
 	f.loads[w.URL] = load{f.loads[w.URL].jobs + 1, f.turn}
 	return w, sync.OnceFunc(func() { f.release(w.URL) }), true
+}
+
+// best returns the worker that claim would choose now.
+func (f *fleet) best(want wanted, tried map[string]bool) (Worker, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return choose(f.workerList(), f.hiveList(), want, tried)
+}
+
+// narrows reports whether an operation is for the workers of one hive.
+func (f *fleet) narrows(want wanted) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return narrows(f.hiveList(), want)
 }
 
 func (f *fleet) release(url string) {

@@ -87,7 +87,7 @@ func (h *harness) serves(handler http.Handler) {
 // post keeps an operation for the worker.
 func (h *harness) post() string {
 	h.Helper()
-	id, err := h.shelf.add([]byte(`{"operation":"image_generation","hive_id":"h","model":"m","prompt":"p"}`))
+	id, err := h.shelf.add(submission{body: []byte(`{"operation":"image_generation","hive_id":"h","model":"m","prompt":"p"}`)})
 	if err != nil {
 		h.Fatal(err)
 	}

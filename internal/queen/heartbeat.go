@@ -48,6 +48,15 @@ func (q *Queen) heartbeat(now time.Time) entry {
 		}
 		beat.WorkerIDs = append(beat.WorkerIDs, w.IDs[0])
 	}
+	for _, n := range q.sharedNodes(q.ctx) {
+		if n.Status != job.Stopping && n.Status != job.Stopped {
+			beat.WorkersOnline++
+		}
+		if n.Status.Available() {
+			beat.WorkersAvailable++
+		}
+		beat.WorkerIDs = append(beat.WorkerIDs, n.ID)
+	}
 	e := jsonEntry(beat)
 	e.name = "heartbeat"
 	return e

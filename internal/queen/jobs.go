@@ -2,116 +2,177 @@ package queen
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"waggle/internal/door"
 	"waggle/internal/job"
+	"waggle/internal/queue"
 	"waggle/internal/sse"
 )
 
 // listLimit is the most jobs of one list.
 const listLimit = 100
 
-// postJob is POST /v1/jobs: the operation is kept, and read when its stream is opened.
-func (q *Queen) postJob(w http.ResponseWriter, r *http.Request) {
-	body, ok := q.readJSON(w, r, q.limits.bodyBytes)
-	if !ok {
-		return
+// listJobs is GET /v1/jobs: the newest first, those of the cluster too.
+func (q *Queen) listJobs(w http.ResponseWriter, r *http.Request) {
+	type entry struct {
+		created time.Time
+		shown   any
 	}
-	id, err := q.shelf.add(body)
-	if err != nil {
-		unavailable(w, err)
-		return
+	var all []entry
+	for _, j := range q.shelf.list() {
+		all = append(all, entry{j.Created, j})
 	}
-	door.WriteJSON(w, http.StatusOK, accepted{string(id), "/v1/jobs/" + string(id) + "/stream"})
-}
-
-// listJobs is GET /v1/jobs: the newest first.
-func (q *Queen) listJobs(w http.ResponseWriter, _ *http.Request) {
-	list := q.shelf.list()
-	door.WriteJSON(w, http.StatusOK, map[string]any{"jobs": list[:min(len(list), listLimit)]})
+	for _, j := range q.sharedJobs(r.Context(), listLimit) {
+		all = append(all, entry{j.Created, j})
+	}
+	slices.SortStableFunc(all, func(a, b entry) int { return b.created.Compare(a.created) })
+	list := []any{}
+	for _, e := range all[:min(len(all), listLimit)] {
+		list = append(list, e.shown)
+	}
+	door.WriteJSON(w, http.StatusOK, map[string]any{"jobs": list})
 }
 
 // getJob is GET /v1/jobs/{id}.
 func (q *Queen) getJob(w http.ResponseWriter, r *http.Request) {
-	j, ok := q.shelf.get(job.ID(r.PathValue("id")))
-	if !ok {
-		http.Error(w, "Job not found", http.StatusNotFound)
+	id := job.ID(r.PathValue("id"))
+	if j, ok := q.shelf.get(id); ok {
+		door.WriteJSON(w, http.StatusOK, j)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, j)
+	c, record, err := q.find(r.Context(), id)
+	if err != nil {
+		q.fail(w, err)
+		return
+	}
+	door.WriteJSON(w, http.StatusOK, c.report(r.Context(), record))
 }
 
-// deleteJob is DELETE /v1/jobs/{id}: cancel, here and at the worker.
+// deleteJob is DELETE /v1/jobs/{id}: cancel, here and at the worker, or in the
+// queue of the cluster.
 func (q *Queen) deleteJob(w http.ResponseWriter, r *http.Request) {
 	id := job.ID(r.PathValue("id"))
+	err := error(nil)
 	if !q.shelf.abandon(id) {
-		http.Error(w, fmt.Sprintf("Job %s not found or cannot be cancelled", id), http.StatusNotFound)
+		err = q.cancelShared(r.Context(), id)
+	}
+	if errors.Is(err, queue.ErrNotFound) {
+		err = door.Problemf(http.StatusNotFound, "Job %s not found or cannot be cancelled", id)
+	}
+	if err != nil {
+		q.fail(w, err)
 		return
 	}
 	door.WriteJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "cancelled"})
 }
 
-// streamJob is GET /v1/jobs/{id}/stream: the first reader starts the job, any
-// number may follow it, at any time while it is kept.
+func (q *Queen) cancelShared(ctx context.Context, id job.ID) error {
+	if _, ended := q.shelf.get(id); ended {
+		return queue.ErrNotFound
+	}
+	c, _, err := q.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	return c.Jobs.Cancel(ctx, id)
+}
+
+// streamJob is GET /v1/jobs/{id}/stream: the first reader starts a job that is
+// kept here, any number may follow any, at any time while it is kept.
 func (q *Queen) streamJob(w http.ResponseWriter, r *http.Request) {
 	id := job.ID(r.PathValue("id"))
 	t := q.shelf.find(id)
+	var c *Cluster
+	var record job.Record
 	if t == nil {
-		http.Error(w, fmt.Sprintf("Job %s not found or already streaming", id), http.StatusNotFound)
-		return
+		var err error
+		if c, record, err = q.find(r.Context(), id); errors.Is(err, queue.ErrNotFound) {
+			err = door.Problemf(http.StatusNotFound, "Job %s not found or already streaming", id)
+		}
+		if err != nil {
+			q.fail(w, err)
+			return
+		}
 	}
 	leave, ok := q.readers.Take(w, q.door.ClientOf(r))
 	if !ok {
 		return
 	}
 	defer leave()
+	if t == nil {
+		q.streamShared(w, r, c, record)
+		return
+	}
+	q.streamKept(w, r, t)
+}
+
+// streamKept streams a job of the shelf, and what becomes of it elsewhere.
+func (q *Queen) streamKept(w http.ResponseWriter, r *http.Request, t *task) {
 	out := sse.NewWriter(w)
 	if r.Method == http.MethodHead {
 		return
 	}
 	q.start(t)
 	after, _ := strconv.Atoi(r.Header.Get("Last-Event-ID")) // 0, all, if it is no number
-	whole := q.write(r.Context(), out, t, max(0, after))
-	if !whole && r.URL.Query().Get("cancel_on_disconnect") == "1" && q.ctx.Err() == nil {
-		q.shelf.abandon(id)
+	switch q.write(r.Context(), out, t, max(0, after)) {
+	case passedOn:
+		q.goOn(out, r, t.ID)
+	case left:
+		if r.URL.Query().Get("cancel_on_disconnect") == "1" && q.ctx.Err() == nil {
+			q.shelf.abandon(t.ID)
+		}
 	}
 }
 
+// ending is how the writing of a stream has ended.
+type ending int
+
+const (
+	whole    ending = iota // with the end marker
+	left                   // the reader, or the queen, has gone
+	passedOn               // the job is in the queue of the cluster
+)
+
 // write writes what was and will be said of a job, after the first n entries.
-// It reports whether the reader has got the end marker.
-func (q *Queen) write(ctx context.Context, out *sse.Writer, t *task, n int) (whole bool) {
+func (q *Queen) write(ctx context.Context, out *sse.Writer, t *task, n int) ending {
 	silence := time.NewTicker(q.timing.keepAlive)
 	defer silence.Stop()
 	for {
-		list, marker, more := q.shelf.read(t, n)
-		for _, e := range list {
+		said := q.shelf.read(t, n)
+		for _, e := range said.entries {
 			n++
 			number := n
 			if e.name == "" { // an id would be one more line for readers of lines
 				number = 0
 			}
 			if out.Event(e.event(number)) != nil {
-				return false
+				return left
 			}
 			silence.Reset(q.timing.keepAlive)
 		}
-		if marker != "" {
-			return out.Event(sse.Event{Data: []byte(marker)}) == nil
+		switch {
+		case said.passed:
+			return passedOn
+		case said.marker != "" && out.Event(sse.Event{Data: []byte(said.marker)}) != nil:
+			return left
+		case said.marker != "":
+			return whole
 		}
 		select {
-		case <-more:
+		case <-said.more:
 		case <-silence.C:
 			if out.Comment() != nil {
-				return false
+				return left
 			}
 		case <-ctx.Done():
-			return false
+			return left
 		case <-q.ctx.Done():
-			return false
+			return left
 		}
 	}
 }

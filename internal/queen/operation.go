@@ -11,7 +11,13 @@ import (
 // the worker as it came.
 type operation struct {
 	name string
+	id   string // what the client calls its job; empty for none
 	wanted
+}
+
+// image reports whether the operation asks for a picture.
+func (o operation) image() bool {
+	return o.name == string(job.Generation) || o.name == string(job.Transform) || o.name == string(job.Inpaint)
 }
 
 // members lists the operations the protocol gives to a queen, with the members
@@ -57,6 +63,9 @@ func parseOperation(body []byte) (operation, error) {
 		if err := requiredText(all, member, &value); err != nil {
 			return operation{}, err
 		}
+	}
+	if op.image() { // of others it is part of what they ask
+		op.id = optional(all, "id")
 	}
 	op.wanted.model, op.wanted.hiveID = optional(all, "model"), optional(all, "hive_id")
 	if raw := all["worker_id"]; raw != nil && string(raw) != "null" {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,9 @@ type Config struct {
 	// things are; nil serves one line of text.
 	Page func(now func() Snapshot) http.Handler
 
+	// Cluster opens the way to a queue that nodes share; nil: there is none. It
+	// is called until it succeeds; meanwhile the queen does without.
+	Cluster func(context.Context) (*Cluster, error)
 	// WorkerToken is the bearer token shown to workers.
 	WorkerToken string
 	// Door says who may come in; what it needs of this package is filled in.
@@ -86,6 +90,7 @@ type Queen struct {
 	handler http.Handler
 	fleet   *fleet
 	shelf   *shelf
+	member  membership
 	hub     *hub
 	readers *door.Places // of open streams
 	http    *http.Client // towards hives and workers
@@ -111,6 +116,10 @@ func New(c Config) *Queen {
 	q.asked, q.quit = context.WithCancel(context.Background())
 	q.handler = q.door.Guard(q.routes())
 	q.spawn(q.tick)
+	if q.Cluster != nil {
+		q.member.set(nil, errJoining)
+		q.spawn(q.join)
+	}
 	return q
 }
 
@@ -221,13 +230,23 @@ func (q *Queen) tick() {
 // Snapshot is the queen's view of the world at one moment.
 type Snapshot struct {
 	Time    time.Time
-	Hives   []Hive   // by id
-	Workers []Worker // by URL
-	Jobs    []Job    // newest first, those that have ended too
+	Hives   []Hive           // by id
+	Workers []Worker         // by URL
+	Nodes   []job.NodeReport // of the cluster, by id
+	Cluster string           // why it cannot be asked; empty if it can, or there is none
+	Jobs    []Job            // newest first, those that have ended too
 }
 
 // Snapshot returns who there is and what goes on.
 func (q *Queen) Snapshot() Snapshot {
 	hives, workers := q.fleet.snapshot()
-	return Snapshot{Time: time.Now(), Hives: hives, Workers: workers, Jobs: q.shelf.list()}
+	s := Snapshot{Time: time.Now(), Hives: hives, Workers: workers, Nodes: q.sharedNodes(q.ctx), Jobs: q.shelf.list()}
+	if _, err := q.shared(); err != nil {
+		s.Cluster = err.Error()
+	}
+	for _, j := range q.sharedJobs(q.ctx, listLimit) {
+		s.Jobs = append(s.Jobs, j.brief())
+	}
+	slices.SortStableFunc(s.Jobs, func(a, b Job) int { return b.Created.Compare(a.Created) })
+	return s
 }

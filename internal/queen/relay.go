@@ -24,8 +24,11 @@ const (
 // narrated: image or infer.
 func (q *Queen) send(ctx context.Context, t *task, op operation, verb string) error {
 	q.tell(t, actorQueen, verb+"_schedule", "Looking for a worker with model '%s'", plain(op.model, nameLimit))
-	failure := noWorker(op.model)
+	failure := q.noWorker(ctx, op)
 	for tried := map[string]bool{}; ctx.Err() == nil; {
+		if c := q.lineFor(ctx, op, tried); c != nil {
+			return q.passOn(ctx, c, t)
+		}
 		w, release, ok := q.fleet.claim(op.wanted, tried)
 		if !ok {
 			return failure

@@ -224,9 +224,9 @@ func TestCloseDuringWork(t *testing.T) {
 	if err := q.subscribe("shed", "http://127.0.0.1:1"); err == nil {
 		t.Error("a closed queen subscribes to hives")
 	}
-	id, _ := q.shelf.add([]byte("{}"))
+	id, _ := q.shelf.add(submission{body: []byte("{}")})
 	q.start(q.shelf.find(id))
-	if list, _, _ := q.shelf.read(q.shelf.find(id), 0); len(list) != 0 {
+	if said := q.shelf.read(q.shelf.find(id), 0); len(said.entries) != 0 {
 		t.Error("a closed queen runs jobs")
 	}
 }

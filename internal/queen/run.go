@@ -2,7 +2,9 @@ package queen
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"waggle/internal/job"
@@ -35,7 +37,7 @@ func (q *Queen) run(ctx context.Context, t *task) {
 	q.tell(t, actorJobs, "execute", "Executing job %s", t.ID)
 	err := q.do(ctx, t)
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || errors.Is(err, errPassed):
 	case err == nil:
 		q.shelf.end(t, job.Complete, "")
 	case job.KindOf(err) == job.CancelledByUser:
@@ -66,7 +68,7 @@ func (q *Queen) do(ctx context.Context, t *task) error {
 	case "infer":
 		return q.send(ctx, t, op, "infer")
 	case "status":
-		q.status(t)
+		q.status(ctx, t)
 		return nil
 	case "queen_check":
 		return q.check(ctx, t)
@@ -75,7 +77,7 @@ func (q *Queen) do(ctx context.Context, t *task) error {
 }
 
 // status tells who there is: in words, and for programs.
-func (q *Queen) status(t *task) {
+func (q *Queen) status(ctx context.Context, t *task) {
 	type row struct {
 		ID     string   `json:"worker_id"`
 		IDs    []string `json:"ids"`
@@ -90,16 +92,42 @@ func (q *Queen) status(t *task) {
 		Jobs   int      `json:"jobs"`
 	}
 	hives, workers := q.fleet.snapshot()
-	q.tell(t, actorQueen, "status", "Live status: %d hives, %d workers", len(hives), len(workers))
+	nodes := q.sharedNodes(ctx)
+	q.tell(t, actorQueen, "status", "Live status: %s", q.counted(hives, workers, nodes))
 	rows := []row{}
 	for _, w := range workers {
 		rows = append(rows, row{w.IDs[0], w.IDs, w.Hive, w.URL, w.Models, w.Device, string(w.Status), w.Idle, w.GPUPercent, w.VRAMMiB, w.Jobs})
 		q.tell(t, actorQueen, "status_worker", "%s at %s: %q, %s, %d jobs from here", w.IDs[0], w.URL, w.Models, w.State(), w.Jobs)
 	}
-	if len(workers) == 0 {
+	for _, n := range nodes {
+		q.tell(t, actorQueen, "status_node", "%s of the cluster: %q, %s, %d jobs run, %d wait that it could take", plain(n.ID, nameLimit), modelNames(n.Node), n.Status, n.Load.Running, n.Load.Waiting)
+	}
+	if _, err := q.shared(); err != nil {
+		q.tell(t, actorQueen, "status_cluster", "%s", plain(err.Error(), 500))
+	}
+	if len(workers)+len(nodes) == 0 {
 		q.tell(t, actorQueen, "status_empty", "No workers. A hive tells of its workers once it has called POST /v1/hive/ready; a worker tells of itself with POST /v1/worker-heartbeat.")
 	}
-	q.shelf.say(t, structured("status", map[string]any{"hives": len(hives), "workers": rows}))
+	payload := map[string]any{"hives": len(hives), "workers": rows}
+	if q.Cluster != nil {
+		payload["nodes"] = append([]job.NodeReport{}, nodes...)
+	}
+	q.shelf.say(t, structured("status", payload))
+}
+
+func modelNames(n job.Node) (names []string) {
+	for _, m := range n.Models {
+		names = append(names, plain(m.Name, nameLimit))
+	}
+	return names
+}
+
+func (q *Queen) counted(hives []Hive, workers []Worker, nodes []job.NodeReport) string {
+	text := fmt.Sprintf("%d hives, %d workers", len(hives), len(workers))
+	if q.Cluster != nil {
+		text += fmt.Sprintf(", %d nodes of the cluster", len(nodes))
+	}
+	return text
 }
 
 const (
@@ -127,7 +155,19 @@ func (q *Queen) check(ctx context.Context, t *task) error {
 const longText = "as long as a paragraph may be, so that a client which cuts its lines or counts its bytes by characters shows it: " +
 	"the bees dance in figures of eight, and the angle of the dance to the sun is the way to the flowers."
 
-func noWorker(model string) error {
-	return job.Errorf(job.ModelNotFound, "Scheduling failed: No available worker found for model '%s'. "+
-		"Make sure a worker is running and has sent heartbeats to queen.", plain(model, nameLimit))
+// noWorker says why nobody does an operation.
+func (q *Queen) noWorker(ctx context.Context, op operation) error {
+	c, err := q.shared()
+	if c != nil && op.workerID != "" {
+		nodes, _ := c.Jobs.Queue.Nodes(ctx)
+		if slices.ContainsFunc(nodes, func(n job.Node) bool { return n.ID == op.workerID }) {
+			return job.Errorf(job.InvalidInput, "Scheduling failed: '%s' is a node of the cluster, whose nodes take jobs from one queue; leave worker_id out", plain(op.workerID, nameLimit))
+		}
+	}
+	text := fmt.Sprintf("Scheduling failed: No available worker found for model '%s'. "+
+		"Make sure a worker is running and has sent heartbeats to queen.", plain(op.model, nameLimit))
+	if err != nil && op.image() {
+		text += " " + plain(err.Error(), 500) + "."
+	}
+	return job.Errorf(job.ModelNotFound, "%s", text)
 }

@@ -17,7 +17,7 @@ type wanted struct {
 // busy worker is a valid choice, as workers have queues.
 func choose(workers []Worker, hives []Hive, want wanted, tried map[string]bool) (Worker, bool) {
 	hive := ""
-	if want.hiveID != "localhost" && slices.ContainsFunc(hives, func(h Hive) bool { return h.ID == want.hiveID }) {
+	if narrows(hives, want) {
 		hive = want.hiveID
 	}
 	var able []Worker
@@ -31,6 +31,11 @@ func choose(workers []Worker, hives []Hive, want wanted, tried map[string]bool) 
 		return Worker{}, false
 	}
 	return slices.MinFunc(able, compareWorkers), true
+}
+
+// narrows reports whether only workers of one hive are wanted.
+func narrows(hives []Hive, want wanted) bool {
+	return want.hiveID != "localhost" && slices.ContainsFunc(hives, func(h Hive) bool { return h.ID == want.hiveID })
 }
 
 func compareWorkers(a, b Worker) int {

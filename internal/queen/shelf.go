@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waggle/internal/job"
+	"waggle/internal/queue"
 )
 
 // Job is what the queen tells of one operation.
@@ -30,13 +31,14 @@ type Job struct {
 // guards everything but the id.
 type task struct {
 	Job
-	body   []byte // the operation as it came; nil once it has ended
-	log    []entry
-	fat    int           // bytes of previews with pictures in log
-	marker string        // the end marker; empty while there is more to come
-	more   chan struct{} // closed and replaced when log or marker change
+	submission // its body is nil once it has ended
+	log        []entry
+	fat        int           // bytes of previews with pictures in log
+	marker     string        // the end marker; empty while there is more to come
+	more       chan struct{} // closed and replaced when log or marker change
 
 	begun  bool
+	passed bool                    // the job is in the queue of the cluster, and no longer ours
 	cancel context.CancelCauseFunc // of the run
 	size   int64                   // what it counts for in the shelf
 }
@@ -62,18 +64,44 @@ func newShelf(l limits, t timing) *shelf {
 	return &shelf{limits: l, timing: t, ended: func(Job) {}, tasks: map[job.ID]*task{}}
 }
 
-// add keeps a submission. Ended jobs make room for it, the oldest first.
-func (s *shelf) add(body []byte) (job.ID, error) {
+// again returns the job that a submission names by its id, empty if there is
+// none; queue.ErrConflict if its content is another.
+func (s *shelf) again(of submission) (job.ID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := int64(len(body))
+	return s.same(of)
+}
+
+func (s *shelf) same(of submission) (job.ID, error) {
+	t := s.tasks[of.id]
+	switch {
+	case t == nil:
+		return "", nil
+	case t.digest != of.digest:
+		return "", queue.ErrConflict
+	}
+	return t.ID, nil
+}
+
+// add keeps a submission, or returns the job that it is. Ended jobs make room
+// for it, the oldest first.
+func (s *shelf) add(new submission) (job.ID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id, err := s.same(new); id != "" || err != nil {
+		return id, err
+	}
+	size := int64(len(new.body))
 	s.drop(func(t *task) bool {
 		return t.marker != "" && (len(s.tasks) >= s.limits.jobs || s.size+size > s.limits.keptBytes)
 	})
 	if len(s.tasks) >= s.limits.jobs || s.size+size > s.limits.keptBytes {
 		return "", errFull
 	}
-	t := &task{Job: Job{ID: job.NewID(), State: job.Queued, Created: time.Now()}, body: body, more: make(chan struct{})}
+	if new.id == "" {
+		new.id = job.NewID()
+	}
+	t := &task{Job: Job{ID: new.id, State: job.Queued, Created: time.Now()}, submission: new, more: make(chan struct{})}
 	s.tasks[t.ID], s.order = t, append(s.order, t)
 	s.grow(t, size)
 	return t.ID, nil
@@ -212,6 +240,20 @@ func markerOf(state job.State, failure string) string {
 	return job.EndMarker(job.Event{Type: job.ErrorEvent, Message: failure})
 }
 
+// pass lets go of a job that is in the queue of the cluster from now on. It
+// reports false, and does nothing, if the job has ended.
+func (s *shelf) pass(t *task) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.marker != "" {
+		return false
+	}
+	t.passed = true
+	s.drop(func(other *task) bool { return other == t })
+	s.wake(t)
+	return true
+}
+
 // abandon ends a job at its client's wish and stops its run; false if there is
 // none, or if it has ended.
 func (s *shelf) abandon(id job.ID) bool {
@@ -227,12 +269,19 @@ func (s *shelf) abandon(id job.ID) bool {
 	return true
 }
 
-// read returns what was said after the first n entries, the end marker if all
-// is said, and a channel that is closed when there is more.
-func (s *shelf) read(t *task, n int) (list []entry, marker string, more <-chan struct{}) {
+// said is a part of what was said of a job.
+type said struct {
+	entries []entry
+	marker  string          // the end marker, if all is said
+	passed  bool            // what follows is said of the job in the queue of the cluster
+	more    <-chan struct{} // closed when there is more
+}
+
+// read returns what was said after the first n entries.
+func (s *shelf) read(t *task, n int) said {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(t.log[min(n, len(t.log)):]), t.marker, t.more
+	return said{slices.Clone(t.log[min(n, len(t.log)):]), t.marker, t.passed, t.more}
 }
 
 // list returns all jobs, the newest first.

@@ -19,7 +19,7 @@ func smallShelf(l limits) *shelf {
 
 func mustAdd(t *testing.T, s *shelf, body string) *task {
 	t.Helper()
-	id, err := s.add([]byte(body))
+	id, err := s.add(submission{body: []byte(body)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func mustAdd(t *testing.T, s *shelf, body string) *task {
 func TestShelfIsBounded(t *testing.T) {
 	s := smallShelf(limits{jobs: 2, keptBytes: 1000})
 	a, b := mustAdd(t, s, "a"), mustAdd(t, s, "b")
-	if _, err := s.add([]byte("c")); !errors.Is(err, errFull) {
+	if _, err := s.add(submission{body: []byte("c")}); !errors.Is(err, errFull) {
 		t.Errorf("a third job: %v", err)
 	}
 	s.end(b, job.Complete, "")
@@ -38,7 +38,7 @@ func TestShelfIsBounded(t *testing.T) {
 		t.Error("the wrong job made room")
 	}
 	s.end(c, job.Complete, "")
-	if _, err := s.add(make([]byte, 1001)); !errors.Is(err, errFull) {
+	if _, err := s.add(submission{body: make([]byte, 1001)}); !errors.Is(err, errFull) {
 		t.Errorf("a job larger than the shelf: %v", err)
 	}
 	s.end(a, job.Failed, "no\nbees")
@@ -70,15 +70,15 @@ func TestShelfEnd(t *testing.T) {
 	}
 	s.say(a, entry{name: "progress", data: []byte("{}")})
 	s.end(a, job.Complete, "")
-	list, marker, _ := s.read(a, 0)
-	if len(list) != 1 || marker != "[CANCELLED]" || !errors.Is(why, errCancelled) || a.State != job.Cancelled {
-		t.Errorf("%d entries, %s, run ended by %v", len(list), marker, why)
+	said := s.read(a, 0)
+	if len(said.entries) != 1 || said.marker != "[CANCELLED]" || !errors.Is(why, errCancelled) || a.State != job.Cancelled {
+		t.Errorf("%d entries, %s, run ended by %v", len(said.entries), said.marker, why)
 	}
 	b := mustAdd(t, s, "b")
 	s.end(b, job.Failed, "no bees")
-	list, marker, _ = s.read(b, 0)
-	if marker != "[ERROR] no bees" || !strings.Contains(string(list[0].data), "Job "+string(b.ID)+" failed: no bees") {
-		t.Errorf("%s, %s", list[0].data, marker)
+	said = s.read(b, 0)
+	if said.marker != "[ERROR] no bees" || !strings.Contains(string(said.entries[0].data), "Job "+string(b.ID)+" failed: no bees") {
+		t.Errorf("%s, %s", said.entries[0].data, said.marker)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestShelfSlimsPreviews(t *testing.T) {
 		s.say(a, entry{name: "preview", data: fmt.Appendf(nil, `{"type":"preview","step":%d,"image":%q,"format":"png"}`, step+1, strings.Repeat("x", 300))})
 	}
 	s.end(a, job.Complete, "")
-	list, _, _ := s.read(a, 0)
+	list := s.read(a, 0).entries
 	var kinds string
 	for i, e := range list {
 		kinds += e.name[:4] + " "
@@ -119,7 +119,7 @@ func TestShelfKeepsTheNewestPreview(t *testing.T) {
 	a := mustAdd(t, s, "a")
 	s.say(a, entry{name: "preview", data: []byte(`{"type":"preview","image":"xxxxxxxx"}`)})
 	s.say(a, entry{name: "preview", data: []byte(`{"type":"preview","image":"yyyyyyyy"}`)})
-	if list, _, _ := s.read(a, 0); list[0].name != "progress" || list[1].name != "preview" {
+	if list := s.read(a, 0).entries; list[0].name != "progress" || list[1].name != "preview" {
 		t.Errorf("kept as %s and %s", list[0].name, list[1].name)
 	}
 }
@@ -132,13 +132,13 @@ func TestShelfWakes(t *testing.T) {
 	go func() {
 		n := 0
 		for {
-			list, marker, more := s.read(a, n)
-			n += len(list)
-			if marker != "" {
+			said := s.read(a, n)
+			n += len(said.entries)
+			if said.marker != "" {
 				heard <- n
 				return
 			}
-			<-more
+			<-said.more
 		}
 	}()
 	for range 100 {

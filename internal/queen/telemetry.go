@@ -94,8 +94,8 @@ func isPort(s string) bool {
 // id is the worker's name in the protocol.
 func (p process) id() string { return p.Group + "-" + p.Instance }
 
-// describe adds what a hive says to a worker.
-func (p process) describe(w *Worker, hive string) {
+// describe adds what a hive said at a time to a worker.
+func (p process) describe(w *Worker, hive string, told time.Time) {
 	w.IDs = addName(w.IDs, p.id())
 	w.Hive = hive
 	if p.Model != nil {
@@ -103,5 +103,5 @@ func (p process) describe(w *Worker, hive string) {
 	}
 	w.Idle = w.Idle && p.GPUPercent == 0
 	w.GPUPercent, w.VRAMMiB, w.VRAMTotalMiB = p.GPUPercent, p.VRAMMiB, p.VRAMTotalMiB
-	w.Uptime = time.Duration(min(p.UptimeSecs, 1<<32)) * time.Second
+	w.seen(told.Add(-time.Duration(min(p.UptimeSecs, 1<<32))*time.Second), told)
 }

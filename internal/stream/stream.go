@@ -37,9 +37,12 @@ type Jobs struct {
 	wires    wireCache
 }
 
+// Reader delivers the events of one job in order.
+type Reader = events.Reader
+
 // Open begins to follow a job behind the event numbered after; 0 is from the
 // first. Close the reader.
-func (s *Jobs) Open(ctx context.Context, r job.Record, after uint64) (events.Reader, error) {
+func (s *Jobs) Open(ctx context.Context, r job.Record, after uint64) (Reader, error) {
 	if err := s.Settle(ctx, r); err != nil { // it may have ended with a process that could not say so
 		s.Log.Warn("end a stream", "job", r.ID, "error", err)
 	}
@@ -49,7 +52,7 @@ func (s *Jobs) Open(ctx context.Context, r job.Record, after uint64) (events.Rea
 // Relay writes events up to the last one, which it returns; the end marker is
 // left to the caller. An error means that ctx, the log or whoever reads the
 // stream has gone before the end.
-func (s *Jobs) Relay(ctx context.Context, out *sse.Writer, reader events.Reader, r job.Record) (last job.Event, err error) {
+func (s *Jobs) Relay(ctx context.Context, out *sse.Writer, reader Reader, r job.Record) (last job.Event, err error) {
 	for {
 		e, err := s.Next(ctx, reader)
 		switch {
@@ -81,7 +84,7 @@ func (s *Jobs) Relay(ctx context.Context, out *sse.Writer, reader events.Reader,
 var ErrSilence = errors.New("stream: nothing has happened")
 
 // Next waits for an event, or ErrSilence.
-func (s *Jobs) Next(ctx context.Context, reader events.Reader) (job.Event, error) {
+func (s *Jobs) Next(ctx context.Context, reader Reader) (job.Event, error) {
 	limited, cancel := context.WithTimeout(ctx, s.KeepAlive)
 	defer cancel()
 	e, err := reader.Next(limited)

@@ -1,0 +1,143 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"waggle/internal/natstest"
+)
+
+// swarm is a cluster of one server with nodes and queens on it.
+type swarm struct {
+	*testing.T
+	*natstest.Cluster
+}
+
+func newSwarm(t *testing.T) *swarm { return &swarm{t, natstest.StartCluster(t, 1)} }
+
+func (s *swarm) node(name string) *server {
+	s.Helper()
+	return startServer(s.T, "serve", "--port", "0", "--worker-id", name, "--checkpoint-every", "200ms", "--nats", s.URLs()[0])
+}
+
+// queen starts a queen and waits until she knows so many nodes that are ready.
+func (s *swarm) queen(nodes int, more ...string) *server {
+	s.Helper()
+	q := startQueen(s.T, append([]string{"--nats", s.URLs()[0]}, more...)...)
+	q.awaitNodes(nodes)
+	return q
+}
+
+// nodeView is what a test reads of a node in a list.
+type nodeView struct {
+	ID, Kind, Device, Status string
+	Since, Seen              time.Time
+	Load                     struct{ Running, Waiting int }
+	Models                   []struct{ Name string }
+}
+
+func (s *server) nodes() (list []nodeView, problem string) {
+	s.Helper()
+	var answer struct {
+		Nodes   []nodeView
+		Problem string
+	}
+	s.get("/v1/nodes", &answer)
+	return answer.Nodes, answer.Problem
+}
+
+func (s *server) awaitNodes(n int) {
+	s.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		list, problem := s.nodes()
+		able := 0
+		for _, node := range list {
+			if node.Status == "ready" || node.Status == "busy" {
+				able++
+			}
+		}
+		if able == n {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("the queen knows of %+v, want %d that are ready; %s", list, n, problem)
+		}
+	}
+}
+
+// TestQueenOnCluster: a job that a queen took is the cluster's. It outlives her, another queen streams and cancels it, and
+// its picture is that of any node.
+func TestQueenOnCluster(t *testing.T) {
+	needAdapter(t)
+	t.Parallel()
+	s := newSwarm(t)
+	node := s.node("bee-1")
+	first, second := s.queen(1), s.queen(1)
+
+	order := star(fields{"id": "mine", "steps": 6})
+	id, path := first.post(order)
+	if again, _ := second.post(order); id != "mine" || again != id {
+		t.Errorf("the same operation at two queens is %s and %s", id, again)
+	}
+	other := star(fields{"id": "mine", "steps": 7})
+	for _, q := range []*server{first, second} {
+		if a := q.ask(http.MethodPost, "/v1/jobs", encoded(t, other)); a.status != http.StatusConflict {
+			t.Errorf("another operation under its id: %d %s", a.status, a.body)
+		}
+	}
+	first.kill()
+	list := rest(t, second.openStream(path))
+	actions, events, marker := parts(t, list)
+	if got := strings.Join(actions, " "); marker != "[DONE]" || got != "execute route_job image_schedule image_worker_sel image_streaming image_complete" {
+		t.Errorf("ended with %s; narrated %s", marker, got)
+	}
+	var last event
+	if err := json.Unmarshal([]byte(events[len(events)-1].data), &last); err != nil || last.Type != "complete" {
+		t.Fatalf("the last event is %.100q", events[len(events)-1].data)
+	}
+	if picture := node.ask(http.MethodGet, "/v1/jobs/mine/image", nil); !bytes.Equal(picture.body, last.Image) {
+		t.Error("the queen's picture is not the node's")
+	}
+	behind := second.replay(path, 4, nil)
+	if n := len(behind); n != 5 || behind[0].id != 5 || behind[3].Type != "complete" || behind[4].Type != "narration" {
+		t.Errorf("behind event 4 came %+v", behind)
+	}
+
+	long, path := second.post(star(fields{"steps": 150}))
+	stream := second.openStream(path)
+	await(t, stream, time.Minute, "a step", func(m message) bool { return m.name == "preview" })
+	if nodes, _ := second.nodes(); len(nodes) != 1 || nodes[0].ID != "bee-1" || nodes[0].Kind != "node" || nodes[0].Device == "" || nodes[0].Since.IsZero() ||
+		time.Since(nodes[0].Seen) > time.Minute || nodes[0].Models[0].Name != "tiny-shapes" {
+		t.Errorf("the nodes: %+v", nodes)
+	}
+	third := s.queen(1)
+	if a := third.ask(http.MethodDelete, "/v1/jobs/"+long, nil); a.status != http.StatusOK {
+		t.Errorf("DELETE at another queen: %d %s", a.status, a.body)
+	}
+	if actions, _, marker := parts(t, rest(t, stream)); marker != "[CANCELLED]" || actions[len(actions)-1] != "cancelled" {
+		t.Errorf("the cancelled job ended with %s", marker)
+	}
+	var jobs struct {
+		Jobs []struct{ ID, State, Operation, Model, Node string }
+	}
+	third.get("/v1/jobs", &jobs)
+	if got := fmt.Sprint(jobs.Jobs); got != "[{"+long+" cancelled image_generation tiny-shapes bee-1} {mine complete image_generation tiny-shapes bee-1}]" {
+		t.Errorf("the jobs: %s", got)
+	}
+}
+
+func encoded(t testing.TB, f fields) []byte {
+	t.Helper()
+	body, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
