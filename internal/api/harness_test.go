@@ -309,7 +309,7 @@ func jobBody(extra string) string {
 func (h *harness) submit(body string) string {
 	h.t.Helper()
 	a := h.wants(h.call("POST", "/v1/jobs", body), 200, "{")
-	got := decodeJSON[submitted](h.t, a.body)
+	got := decodeJSON[job.Accepted](h.t, a.body)
 	if got.JobID == "" || got.SSEURL != "/v1/jobs/"+string(got.JobID)+"/stream" {
 		h.t.Fatalf("submission answered %s", a.body)
 	}

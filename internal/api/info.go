@@ -26,11 +26,9 @@ func (s *Server) node(ctx context.Context) (job.Node, error) {
 	return job.Node{ID: s.NodeID, Status: job.Starting}, nil
 }
 
-func timestamp() string { return time.Now().UTC().Format(time.RFC3339Nano) }
-
 // getHealth is GET /health: the process answers.
 func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) {
-	door.WriteJSON(w, http.StatusOK, map[string]any{"status": "healthy", "timestamp": timestamp()})
+	door.WriteJSON(w, http.StatusOK, job.Health{Status: "healthy", Timestamp: time.Now().UTC()})
 }
 
 // getReady is GET /ready: the node can make pictures now.
@@ -47,13 +45,13 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if node.Status.Available() {
-		door.WriteJSON(w, http.StatusOK, map[string]any{"ready": true, "timestamp": timestamp()})
+		door.WriteJSON(w, http.StatusOK, job.Readiness{Ready: true, Timestamp: time.Now().UTC()})
 		return
 	}
 	if reason == "" {
 		reason = "model loading"
 	}
-	door.WriteJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": reason, "timestamp": timestamp()})
+	door.WriteJSON(w, http.StatusServiceUnavailable, job.Readiness{Reason: reason, Timestamp: time.Now().UTC()})
 }
 
 // getInfo is GET /info: the worker object of the protocol.
@@ -79,7 +77,7 @@ func (s *Server) getNodes(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"nodes": job.ReportNodes(nodes, waiting)})
+	door.WriteJSON(w, http.StatusOK, job.NodeList{Nodes: job.ReportNodes(nodes, waiting)})
 }
 
 // getModels is GET /v1/models: every model some node has, each once.
@@ -89,7 +87,7 @@ func (s *Server) getModels(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"models": job.Models(nodes)})
+	door.WriteJSON(w, http.StatusOK, job.ModelList{Models: job.Models(nodes)})
 }
 
 // getSamplers is GET /v1/samplers.
@@ -99,7 +97,16 @@ func (s *Server) getSamplers(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"samplers": node.Samplers, "schedules": node.Schedules})
+	door.WriteJSON(w, http.StatusOK, job.ChoiceList{Samplers: orEmpty(node.Samplers), Schedules: orEmpty(node.Schedules)})
+}
+
+// orEmpty is a list that is written as one where there is none.
+func orEmpty[T any](list []T) []T { return append([]T{}, list...) }
+
+// question is what the tokenizer is asked.
+type question struct {
+	Model string `json:"model,omitempty"` // the server's own, if it is empty or not known
+	Text  string `json:"text"`            // at most 64 KiB
 }
 
 // tokenizeLimitBytes bounds the text of one question to the tokenizer.
@@ -112,7 +119,7 @@ func (s *Server) postTokenize(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	var q struct{ Model, Text string }
+	var q question
 	err := json.Unmarshal(body, &q)
 	if err != nil {
 		err = job.Errorf(job.InvalidInput, "Failed to parse the request body as JSON: %w", err)

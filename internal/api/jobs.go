@@ -34,7 +34,7 @@ func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
 	for i, record := range records {
 		list[i] = s.jobs.Report(r.Context(), record)
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"jobs": list})
+	door.WriteJSON(w, http.StatusOK, job.ReportList{Jobs: list})
 }
 
 func listFilter(r *http.Request) (queue.Filter, error) {

@@ -31,7 +31,7 @@ func TestSeveralKeys(t *testing.T) {
 			"subprotocol": "Sec-WebSocket-Protocol: waggle.token." + armoured,
 		} {
 			a := h.wants(h.call("POST", "/v1/jobs", jobBody(""), header), 200, "{")
-			h.isOf(decodeJSON[submitted](t, a.body).JobID, want, door)
+			h.isOf(decodeJSON[job.Accepted](t, a.body).JobID, want, door)
 		}
 		w := h.dial(nil, "waggle.v1", "waggle.token."+armoured)
 		w.send(`{"type":"submit","ref":1,%s`, jobBody("")[1:])
@@ -56,7 +56,7 @@ func TestOneKey(t *testing.T) {
 	for _, keys := range [][]door.Key{nil, {{Name: "all", Secret: "x"}}} {
 		h := start(t, script{}, func(c *Config) { c.Door.Keys = keys })
 		a := h.wants(h.call("POST", "/v1/jobs", jobBody(""), "Authorization: Bearer x"), 200, "{")
-		h.isOf(decodeJSON[submitted](t, a.body).JobID, "127.0.0.1", fmt.Sprint(len(keys), " keys"))
+		h.isOf(decodeJSON[job.Accepted](t, a.body).JobID, "127.0.0.1", fmt.Sprint(len(keys), " keys"))
 	}
 }
 

@@ -21,14 +21,8 @@ func (s *Server) deleteJob(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.fail(w, err)
 	default:
-		door.WriteJSON(w, http.StatusOK, changed{id, "cancelled"})
+		door.WriteJSON(w, http.StatusOK, job.Changed{JobID: id, Status: "cancelled"})
 	}
-}
-
-// changed is the answer to an order.
-type changed struct {
-	JobID  job.ID `json:"job_id"`
-	Status string `json:"status"` // the job's state, or "pausing"
 }
 
 // changeJob is POST /v1/jobs/{id}/pause, /resume, or /front[?before={id}].
@@ -44,7 +38,7 @@ func (s *Server) changeJob(order string) http.HandlerFunc {
 		if record.State == job.Running && record.PauseRequested {
 			status = "pausing"
 		}
-		door.WriteJSON(w, http.StatusOK, changed{id, status})
+		door.WriteJSON(w, http.StatusOK, job.Changed{JobID: id, Status: status})
 	}
 }
 

@@ -16,7 +16,7 @@ func (h *harness) order(path, status string) {
 	h.t.Helper()
 	a := h.wants(h.call("POST", "/v1/jobs/"+path, ""), 200, "{")
 	id, _, _ := strings.Cut(path, "/")
-	if got := decodeJSON[changed](h.t, a.body); got != (changed{job.ID(id), status}) {
+	if got := decodeJSON[job.Changed](h.t, a.body); got != (job.Changed{JobID: job.ID(id), Status: status}) {
 		h.t.Errorf("%s was answered with %s, want status %s", path, a.body, status)
 	}
 }

@@ -67,5 +67,5 @@ func (s *Server) deletePictures(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "deleted"})
+	door.WriteJSON(w, http.StatusOK, job.Changed{JobID: id, Status: "deleted"})
 }

@@ -3,7 +3,7 @@
 // jobs go into the queue, what they report comes out of the event log, and
 // what machines can do is read from their node records.
 //
-// Files: server.go has the routes, submit.go takes jobs, stream.go sends their events, orders.go changes what becomes of them,
+// Files: routes.go has the routes, submit.go takes jobs, stream.go sends their events, orders.go changes what becomes of them,
 // socket.go does all of it on one connection, jobs.go and pictures.go show what
 // there is, info.go what this node is.
 package api
@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,8 +27,8 @@ import (
 
 // Tokens is a prompt as a model's tokenizer cuts it.
 type Tokens struct {
-	Count  int      `json:"count"` // without start and end
-	Pieces []string `json:"pieces"`
+	Count  int      `json:"count"`  // without start and end
+	Pieces []string `json:"pieces"` // of the text
 }
 
 // Config is what a Server is made of. Queue, Events and Store are needed; zero
@@ -53,6 +52,10 @@ type Config struct {
 	Metrics http.Handler
 	// Page serves / and /static/; nil serves one line of text.
 	Page http.Handler
+	// Docs makes the page of /docs from the document of /openapi.json; nil leaves it out.
+	Docs func(document []byte) http.Handler
+	// Version is the program's, for the document.
+	Version string
 
 	// Door says who may come in; what it needs of this package is filled in.
 	Door door.Config
@@ -100,59 +103,20 @@ func New(c Config) *Server {
 	if c.Webhook == nil {
 		c.Webhook = noWebhooks
 	}
-	c.Door.Public, c.Door.Log = public, c.Log
 	s := &Server{
-		Config: c, door: door.New(c.Door), stop: make(chan struct{}), decoding: make(chan struct{}, inputsAtATime),
+		Config: c, stop: make(chan struct{}), decoding: make(chan struct{}, inputsAtATime),
 		sockets: door.NewPlaces(socketsLimit, socketsEach), streams: door.NewPlaces(door.Streams, door.StreamsEach),
 		jobs: &stream.Jobs{Queue: c.Queue, Events: c.Events, Store: c.Store, KeepAlive: c.KeepAlive, Log: c.Log},
 	}
-	s.handler = s.door.Guard(s.routes())
+	table := s.table()
+	s.Door.Public, s.Door.Log = table.Public, c.Log
+	s.door = door.New(s.Door)
+	s.handler = s.door.Guard(table.Mux())
 	return s
-}
-
-// public are the routes without secrets: whether the server lives, and the
-// page, which has no data of its own and asks for all of it.
-func public(r *http.Request) bool {
-	p := r.URL.Path
-	return p == "/" || p == "/favicon.ico" || p == "/health" || p == "/ready" || strings.HasPrefix(p, "/static/")
 }
 
 // Handler returns the whole of the service.
 func (s *Server) Handler() http.Handler { return s.handler }
-
-func (s *Server) routes() *http.ServeMux {
-	m := http.NewServeMux()
-	m.HandleFunc("POST /v1/jobs", s.postJob)
-	m.HandleFunc("GET /v1/jobs", s.listJobs)
-	m.HandleFunc("GET /v1/jobs/{id}", s.getJob)
-	m.HandleFunc("DELETE /v1/jobs/{id}", s.deleteJob)
-	m.HandleFunc("POST /v1/jobs/{id}/pause", s.changeJob("pause"))
-	m.HandleFunc("POST /v1/jobs/{id}/resume", s.changeJob("resume"))
-	m.HandleFunc("POST /v1/jobs/{id}/front", s.changeJob("front"))
-	m.HandleFunc("GET /v1/jobs/{id}/stream", s.stream)
-	m.HandleFunc("GET /v1/jobs/{id}/image", s.getImage)
-	m.HandleFunc("GET /v1/jobs/{id}/image/{index}", s.getImage)
-	m.HandleFunc("DELETE /v1/pictures/{id}", s.deletePictures)
-	m.HandleFunc("POST /v1/inference", s.postJob)
-	m.HandleFunc("GET /v1/inference/{id}/stream", s.stream)
-	m.HandleFunc("GET /v1/models", s.getModels)
-	m.HandleFunc("GET /v1/samplers", s.getSamplers)
-	m.HandleFunc("GET /v1/nodes", s.getNodes)
-	m.HandleFunc("GET /v1/ws", s.socket)
-	if s.Tokenize != nil {
-		m.HandleFunc("POST /v1/tokenize", s.postTokenize)
-	}
-	if s.Metrics != nil {
-		m.Handle("GET /metrics", s.Metrics)
-	}
-	m.HandleFunc("GET /health", s.getHealth)
-	m.HandleFunc("GET /ready", s.getReady)
-	m.HandleFunc("GET /info", s.getInfo)
-	m.HandleFunc("GET /{$}", s.page)
-	m.HandleFunc("GET /favicon.ico", s.page) // what browsers ask for beside a picture
-	m.Handle("GET /static/", s.Page)
-	return m
-}
 
 // PreviewBytes is how many bytes of previews have been sent.
 func (s *Server) PreviewBytes() int64 { return s.jobs.PreviewBytes.Load() }

@@ -8,12 +8,6 @@ import (
 	"waggle/internal/job"
 )
 
-// submitted is the answer to a submission.
-type submitted struct {
-	JobID  job.ID `json:"job_id"`
-	SSEURL string `json:"sse_url"`
-}
-
 func streamURL(id job.ID) string { return "/v1/jobs/" + string(id) + "/stream" }
 
 // postJob is POST /v1/jobs.
@@ -28,7 +22,7 @@ func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, submitted{record.ID, streamURL(record.ID)})
+	door.WriteJSON(w, http.StatusOK, job.Accepted{JobID: record.ID, SSEURL: streamURL(record.ID)})
 }
 
 // submit checks an operation and queues it. key is a client's idempotency key.

@@ -17,6 +17,11 @@ const (
 	ErrorEvent    EventType = "error"
 )
 
+// EventTypes lists all of them.
+func EventTypes() []EventType {
+	return []EventType{ProgressEvent, PreviewEvent, ChangeEvent, CompleteEvent, ErrorEvent}
+}
+
 // Event is one thing that happened to a job. Its JSON form is the wire's. In
 // the event log the pictures are left out; whoever sends an event on puts them
 // in.

@@ -10,6 +10,7 @@ package job
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +28,9 @@ const idLimit = 64
 func NewID() ID {
 	return ID("job-" + uuid.Must(uuid.NewV7()).String())
 }
+
+// IDPattern is ValidID as a regular expression.
+const IDPattern = `^[A-Za-z0-9_-]{1,64}$`
 
 // ValidID reports whether s may be a job's id: 1 to 64 of A-Z a-z 0-9 _ -.
 // Such a text is also safe as a file name and as a part of a URL path.
@@ -59,13 +63,14 @@ const (
 	Cancelled State = "cancelled"
 )
 
+// States lists all of them.
+func States() []State { return []State{Queued, Running, Paused, Complete, Failed, Cancelled} }
+
 // Final reports whether a job in this state will never change again.
 func (s State) Final() bool { return s == Complete || s == Failed || s == Cancelled }
 
 // Valid reports whether s is one of the six states.
-func (s State) Valid() bool {
-	return s.Final() || s == Queued || s == Running || s == Paused
-}
+func (s State) Valid() bool { return slices.Contains(States(), s) }
 
 // Kind says why a job failed. Kinds are stable on the wire; messages are for people.
 type Kind string
@@ -81,6 +86,11 @@ const (
 	AttemptsExhausted Kind = "attempts_exhausted"
 	Internal          Kind = "internal"
 )
+
+// Kinds lists all of them.
+func Kinds() []Kind {
+	return []Kind{InvalidInput, ModelNotFound, ModelInvalid, OutOfMemory, DeviceLost, CancelledByUser, AttemptsExhausted, Internal}
+}
 
 // CancelMessage is the text of the last event of a cancelled job.
 const CancelMessage = "Job cancelled by user"

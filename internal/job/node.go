@@ -18,6 +18,9 @@ const (
 	Stopped  Status = "stopped"
 )
 
+// Statuses lists all of them.
+func Statuses() []Status { return []Status{Starting, Ready, Busy, Stopping, Stopped} }
+
 // Available reports whether a node in this state takes jobs.
 func (s Status) Available() bool { return s == Ready || s == Busy }
 

@@ -12,6 +12,9 @@ const (
 	WorkerNode NodeKind = "worker" // is given them by a queen, whom it told of itself
 )
 
+// NodeKinds lists all of them.
+func NodeKinds() []NodeKind { return []NodeKind{QueueNode, HiveNode, WorkerNode} }
+
 // NodeReport is a node in a list of those who are alive. Of workers that a
 // queen calls, its members are what is known of them: no more of a model than
 // its name, and in Load.Running the jobs that the queen herself has there.

@@ -115,6 +115,8 @@ type decoder struct {
 	where   string // prefix of field names, as "loras[0]."
 	bare    bool   // pictures may be missing
 	err     error
+
+	note func(Member) // takes what would be read, and nothing is; nil: read
 }
 
 // common reads what all three operations have.
@@ -220,6 +222,10 @@ func (m *decoder) member(name string) json.RawMessage {
 }
 
 func (m *decoder) required(name string, into any) {
+	if m.note != nil {
+		m.note(describe(m.where+name, into, true))
+		return
+	}
 	if m.member(name) == nil {
 		m.fail(parseError("missing field `%s%s`", m.where, name))
 		return
@@ -229,6 +235,10 @@ func (m *decoder) required(name string, into any) {
 
 // optional decodes a member into one of the pointer types of wanted.
 func (m *decoder) optional(name string, into any) {
+	if m.note != nil {
+		m.note(describe(m.where+name, into, false))
+		return
+	}
 	raw := m.member(name)
 	if raw == nil || m.err != nil {
 		return
@@ -283,6 +293,11 @@ func shorten(raw json.RawMessage) string {
 
 // object calls read on the members of the object called name, if there is one.
 func (m *decoder) object(name string, read func(*decoder)) {
+	if m.note != nil {
+		m.note(Member{Name: m.where + name, Type: "object"})
+		read(&decoder{where: m.where + name + ".", note: m.note})
+		return
+	}
 	raw := m.member(name)
 	if raw == nil || m.err != nil {
 		return
@@ -304,6 +319,11 @@ func (m *decoder) inner(raw json.RawMessage, name string, read func(*decoder)) {
 
 // list calls read on each object of the array called name, at most limit of them.
 func (m *decoder) list(name string, limit int, read func(*decoder)) {
+	if m.note != nil {
+		m.note(Member{Name: m.where + name, Type: "array", MaxItems: limit})
+		read(&decoder{where: m.where + name + "[].", note: m.note})
+		return
+	}
 	raw := m.member(name)
 	if raw == nil || m.err != nil {
 		return
@@ -325,6 +345,10 @@ func (m *decoder) list(name string, limit int, read func(*decoder)) {
 // picture reads a base64 file (standard alphabet, padded, no line breaks) from
 // the first of the names that is present; what names it in errors.
 func (m *decoder) picture(what string, into *[]byte, names ...string) {
+	if m.note != nil {
+		m.note(Member{Name: m.where + names[0], Also: names[1:], Type: "picture", Required: true})
+		return
+	}
 	name := names[0]
 	for _, n := range names {
 		if m.member(n) != nil {

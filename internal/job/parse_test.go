@@ -113,9 +113,9 @@ func TestParseErrors(t *testing.T) {
 		{"dialect", with(`,"dialect":"basic"`), "Invalid input: dialect must be one of"},
 		{"sigmas ascending", with(`,"sigmas":[1,2,0]`), "Invalid input: sigmas must descend"},
 		{"sigmas end", with(`,"sigmas":[2,1]`), "Invalid input: sigmas must end in 0"},
-		{"lora up", lora("../etc/passwd"), "Invalid input: lora path must be a name"},
-		{"lora absolute", lora("/etc/passwd"), "Invalid input: lora path must be a name"},
-		{"lora windows", lora(`c:\x`), "Invalid input: lora path must be a name"},
+		{"lora up", lora("../etc/passwd"), "Invalid input: loras[0].path must be a name"},
+		{"lora absolute", lora("/etc/passwd"), "Invalid input: loras[0].path must be a name"},
+		{"lora windows", lora(`c:\x`), "Invalid input: loras[0].path must be a name"},
 		{"webhook", with(`,"webhook":{"url":"file:///x"}`), "Invalid input: webhook.url"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

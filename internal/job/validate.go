@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	_ "image/jpeg" // so that image.DecodeConfig knows JPEG
 	_ "image/png"  // and PNG
@@ -41,6 +42,14 @@ func (r *Request) normalize() {
 // InvalidInput; its text names the member, its value and what is allowed.
 func (r Request) Validate() error {
 	v := validator{}
+	v.all(r)
+	if v.err != nil {
+		return v.err
+	}
+	return nil
+}
+
+func (v *validator) all(r Request) {
 	v.texts(r)
 	v.numbers(r)
 	v.choices(r)
@@ -48,10 +57,6 @@ func (r Request) Validate() error {
 	v.names(r)
 	v.pictures(r)
 	v.parts(r)
-	if v.err != nil {
-		return v.err
-	}
-	return nil
 }
 
 // Within checks the bounds of the model that the request is for; those it does
@@ -75,7 +80,19 @@ func (r Request) Within(l Limits) error {
 }
 
 // validator keeps the first complaint.
-type validator struct{ err *Error }
+type validator struct {
+	err *Error
+
+	note func(Member) // takes the bounds of every member that is looked at; nil: nobody does
+}
+
+// bound tells of a member's bounds, if anybody listens.
+func (v *validator) bound(m Member) {
+	if v.note != nil {
+		m.Name = anyIndex.ReplaceAllString(m.Name, "[]")
+		v.note(m)
+	}
+}
 
 func (v *validator) check(ok bool, format string, args ...any) {
 	if !ok && v.err == nil {
@@ -85,8 +102,10 @@ func (v *validator) check(ok bool, format string, args ...any) {
 
 func (v *validator) texts(r Request) {
 	v.check(strings.TrimSpace(r.Prompt) != "", "prompt must not be empty")
+	v.bound(Member{Name: "prompt", Pattern: `\S`})
 	v.prompt("Prompt", r.Prompt)
 	v.prompt("Negative prompt", r.NegativePrompt)
+	v.bound(Member{Name: "id", Pattern: IDPattern})
 	v.check(r.ID == "" || ValidID(string(r.ID)), "id must be 1 to %d of A-Z a-z 0-9 _ -, got %s", idLimit, quote(string(r.ID)))
 	v.text("hive_id", r.HiveID)
 	v.text("model", r.Model)
@@ -96,6 +115,7 @@ func (v *validator) texts(r Request) {
 // prompt refuses what cannot fit in TokenLimit tokens, without a tokenizer:
 // every word is at least one token. The exact count needs the model.
 func (v *validator) prompt(what, text string) {
+	v.bound(Member{Name: strings.ReplaceAll(strings.ToLower(what), " ", "_"), MaxLength: promptLimitBytes})
 	v.check(len(text) <= promptLimitBytes, "%s too long: %d bytes > %d", what, len(text), promptLimitBytes)
 	if v.err == nil {
 		words := len(strings.Fields(text))
@@ -105,6 +125,7 @@ func (v *validator) prompt(what, text string) {
 }
 
 func (v *validator) text(name, value string) {
+	v.bound(Member{Name: name, MaxLength: nameLimitBytes})
 	v.check(len(value) <= nameLimitBytes, "%s too long: %d bytes > %d", name, len(value), nameLimitBytes)
 }
 
@@ -130,16 +151,19 @@ func (v *validator) numbers(r Request) {
 }
 
 func (v *validator) between(name string, value, low, high int) {
+	v.bound(Member{Name: name, Min: float(low), Max: float(high)})
 	v.check(value >= low && value <= high, "%s must be %d to %d, got %d", name, low, high, value)
 }
 
 func (v *validator) within(name string, value, low, high float64) {
+	v.bound(Member{Name: name, Min: &low, Max: &high})
 	v.check(value >= low && value <= high, "%s must be %g to %g, got %g", name, low, high, value)
 }
 
 func (v *validator) size(name string, pixels int) { v.side(name, pixels, DefaultLimits()) }
 
 func (v *validator) side(name string, pixels int, l Limits) {
+	v.bound(Member{Name: name, MultipleOf: l.SizeMultiple})
 	v.check(pixels%l.SizeMultiple == 0, "%s must be a multiple of %d, got %d", name, l.SizeMultiple, pixels)
 	v.between(name, pixels, l.SizeMin, l.SizeMax)
 }
@@ -155,10 +179,12 @@ func (v *validator) choices(r Request) {
 }
 
 func (v *validator) oneOf(name, value string, allowed ...string) {
+	v.bound(Member{Name: name, OneOf: allowed})
 	v.check(slices.Contains(allowed, value), "%s must be one of %s, got %s", name, strings.Join(allowed, ", "), quote(value))
 }
 
 func (v *validator) sigmas(s []float64) {
+	v.bound(Member{Name: "sigmas", MinItems: 2, MaxItems: StepsLimit + 1})
 	if s == nil {
 		return
 	}
@@ -175,10 +201,12 @@ func (v *validator) names(r Request) {
 	v.text("sampler", r.Sampler)
 	v.text("schedule", r.Schedule)
 	v.name("vae", r.VAE)
-	for _, l := range r.LoRAs {
-		v.check(l.Path != "", "lora path must not be empty")
-		v.name("lora path", l.Path)
-		v.within("lora strength", l.Strength, -10, 10)
+	for i, l := range r.LoRAs {
+		where := fmt.Sprintf("loras[%d].", i)
+		v.bound(Member{Name: where + "path", MinLength: 1})
+		v.check(l.Path != "", "%spath must not be empty", where)
+		v.name(where+"path", l.Path)
+		v.within(where+"strength", l.Strength, -10, 10)
 	}
 }
 
@@ -200,11 +228,14 @@ func (v *validator) parts(r Request) {
 		v.name("hires.upscaler", h.Upscaler)
 		v.text("hires.sampler", h.Sampler)
 	}
-	for _, c := range r.Controls {
-		v.name("control model", c.Model)
-		v.text("control preprocessor", c.Preprocessor)
-		v.within("control strength", c.Strength, 0, 2)
-		v.check(c.Start >= 0 && c.Start <= c.End && c.End <= 1, "control start and end must be within 0 to 1, got %g and %g", c.Start, c.End)
+	for i, c := range r.Controls {
+		where := fmt.Sprintf("controls[%d].", i)
+		v.name(where+"model", c.Model)
+		v.text(where+"preprocessor", c.Preprocessor)
+		v.within(where+"strength", c.Strength, 0, 2)
+		v.within(where+"start", c.Start, 0, 1)
+		v.within(where+"end", c.End, 0, 1)
+		v.check(c.Start <= c.End, "%sstart must not be after its end, got %g and %g", where, c.Start, c.End)
 	}
 	if r.Webhook != nil {
 		v.webhook(r.Webhook.URL)

@@ -11,7 +11,7 @@ import (
 
 // beat is a worker's own heartbeat: its node record, and where it came from.
 type beat struct {
-	Worker job.Node `json:"worker"`
+	Worker job.Node
 
 	host  string // the address that sent it
 	at    time.Time
@@ -20,14 +20,11 @@ type beat struct {
 
 // parseBeat reads a heartbeat. Errors name the member.
 func parseBeat(data []byte, host string) (beat, error) {
-	b := beat{host: host, at: time.Now()}
-	if err := json.Unmarshal(data, &b); err != nil {
+	var said workerBeat
+	if err := json.Unmarshal(data, &said); err != nil {
 		return beat{}, fmt.Errorf("heartbeat: %w", err)
 	}
-	b.Worker = job.Node{ // no more than the protocol's own members
-		ID: b.Worker.ID, ModelID: b.Worker.ModelID, Device: b.Worker.Device, Port: b.Worker.Port,
-		Status: b.Worker.Status, Implementation: b.Worker.Implementation, Version: b.Worker.Version,
-	}
+	b := beat{Worker: said.Worker.node(), host: host, at: time.Now()}
 	return b, b.check()
 }
 

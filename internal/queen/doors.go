@@ -17,46 +17,13 @@ import (
 // beatLimit bounds what hives and workers send of themselves, in bytes.
 const beatLimit = 64 << 10
 
-func (q *Queen) routes() *http.ServeMux {
-	m := http.NewServeMux()
-	m.HandleFunc("POST /v1/hive/ready", q.postHive)
-	m.HandleFunc("POST /v1/worker-heartbeat", q.postHeartbeat)
-	m.HandleFunc("GET /v1/heartbeats/stream", q.streamHeartbeats)
-	m.HandleFunc("POST /v1/jobs", q.postJob)
-	m.HandleFunc("GET /v1/jobs", q.listJobs)
-	m.HandleFunc("GET /v1/jobs/{id}", q.getJob)
-	m.HandleFunc("DELETE /v1/jobs/{id}", q.deleteJob)
-	m.HandleFunc("GET /v1/jobs/{id}/stream", q.streamJob)
-	m.HandleFunc("GET /v1/nodes", q.getNodes)
-	m.HandleFunc("GET /v1/models", q.getModels)
-	m.HandleFunc("GET /v1/info", q.getInfo)
-	m.HandleFunc("POST /v1/shutdown", q.postShutdown)
-	m.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
-	if q.Metrics != nil {
-		m.Handle("GET /metrics", q.Metrics)
-	}
-	page := q.Page(q.Snapshot)
-	m.Handle("GET /{$}", page)
-	m.Handle("GET /static/", page)
-	return m
-}
-
-// public are the routes without secrets. The page is not among them: it shows
-// who there is.
-func public(r *http.Request) bool {
-	return r.URL.Path == "/health" || strings.HasPrefix(r.URL.Path, "/static/")
-}
-
 // postHive is POST /v1/hive/ready: a hive has started.
 func (q *Queen) postHive(w http.ResponseWriter, r *http.Request) {
 	body, ok := q.readJSON(w, r, beatLimit)
 	if !ok {
 		return
 	}
-	var ready struct {
-		HiveID  string `json:"hive_id"`
-		HiveURL string `json:"hive_url"`
-	}
+	var ready hiveReady
 	if err := json.Unmarshal(body, &ready); err != nil {
 		http.Error(w, "Failed to parse the request body as JSON: "+err.Error(), http.StatusBadRequest)
 		return
@@ -69,7 +36,7 @@ func (q *Queen) postHive(w http.ResponseWriter, r *http.Request) {
 		unavailable(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok", "message": "Subscribed to hive " + ready.HiveID + " SSE stream"})
+	door.WriteJSON(w, http.StatusOK, noted{Status: "ok", Message: "Subscribed to hive " + ready.HiveID + " SSE stream"})
 }
 
 // hiveAddress reads a hive's URL. Hives call themselves by a loopback address:
@@ -119,7 +86,7 @@ func (q *Queen) postHeartbeat(w http.ResponseWriter, r *http.Request) {
 		unavailable(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok", "message": "Heartbeat received from worker " + b.Worker.ID})
+	door.WriteJSON(w, http.StatusOK, noted{Status: "ok", Message: "Heartbeat received from worker " + b.Worker.ID})
 }
 
 // streamHeartbeats is GET /v1/heartbeats/stream: the fleet as it lives.
@@ -154,9 +121,7 @@ func (q *Queen) getInfo(w http.ResponseWriter, r *http.Request) {
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
 		port = a.Port
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{
-		"base_url": door.BaseURL(r), "port": port, "version": q.Version, "features": []string{}, "build_timestamp": q.Built,
-	})
+	door.WriteJSON(w, http.StatusOK, about{BaseURL: door.BaseURL(r), Port: port, Version: q.Version, Features: []string{}, Built: q.Built})
 }
 
 // postShutdown is POST /v1/shutdown: the queen ends soon after her answer.

@@ -9,12 +9,7 @@ import (
 
 // hiveHeartbeat passes a hive's telemetry on.
 func hiveHeartbeat(id string, t telemetry) entry {
-	e := jsonEntry(struct {
-		Type      string    `json:"type"`
-		HiveID    string    `json:"hive_id"`
-		Timestamp string    `json:"timestamp"`
-		Workers   []process `json:"workers"`
-	}{"hive_telemetry", id, t.timestamp, append([]process{}, t.processes...)})
+	e := jsonEntry(hiveBeat{"hive_telemetry", id, t.timestamp, append([]process{}, t.processes...)})
 	e.name = "heartbeat"
 	return e
 }
@@ -22,16 +17,7 @@ func hiveHeartbeat(id string, t telemetry) entry {
 // heartbeat is the queen's own: how many there are, and who.
 func (q *Queen) heartbeat(now time.Time) entry {
 	hives, workers := q.fleet.snapshot()
-	beat := struct {
-		Type             string   `json:"type"`
-		WorkersOnline    int      `json:"workers_online"`
-		WorkersAvailable int      `json:"workers_available"`
-		HivesOnline      int      `json:"hives_online"`
-		HivesAvailable   int      `json:"hives_available"`
-		WorkerIDs        []string `json:"worker_ids"`
-		HiveIDs          []string `json:"hive_ids"`
-		Timestamp        string   `json:"timestamp"`
-	}{Type: "queen", WorkerIDs: []string{}, HiveIDs: []string{}, Timestamp: now.UTC().Format(time.RFC3339Nano)}
+	beat := queenBeat{Type: "queen", WorkerIDs: []string{}, HiveIDs: []string{}, Timestamp: now.UTC()}
 	for _, h := range hives {
 		if h.Online {
 			beat.HivesOnline++

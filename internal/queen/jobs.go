@@ -35,7 +35,7 @@ func (q *Queen) listJobs(w http.ResponseWriter, r *http.Request) {
 	for _, e := range all[:min(len(all), listLimit)] {
 		list = append(list, e.shown)
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"jobs": list})
+	door.WriteJSON(w, http.StatusOK, jobList{list})
 }
 
 // getJob is GET /v1/jobs/{id}.
@@ -68,7 +68,7 @@ func (q *Queen) deleteJob(w http.ResponseWriter, r *http.Request) {
 		q.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"job_id": id, "status": "cancelled"})
+	door.WriteJSON(w, http.StatusOK, job.Changed{JobID: id, Status: "cancelled"})
 }
 
 func (q *Queen) cancelShared(ctx context.Context, id job.ID) error {

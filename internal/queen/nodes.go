@@ -43,9 +43,9 @@ func (w Worker) report() job.NodeReport {
 
 // getNodes is GET /v1/nodes: who does jobs.
 func (q *Queen) getNodes(w http.ResponseWriter, r *http.Request) {
-	answer := map[string]any{"nodes": q.nodes(r.Context())}
+	answer := job.NodeList{Nodes: q.nodes(r.Context())}
 	if _, err := q.shared(); err != nil {
-		answer["problem"] = err.Error()
+		answer.Problem = err.Error()
 	}
 	door.WriteJSON(w, http.StatusOK, answer)
 }
@@ -59,5 +59,5 @@ func (q *Queen) getModels(w http.ResponseWriter, r *http.Request) {
 			able = append(able, n.Node)
 		}
 	}
-	door.WriteJSON(w, http.StatusOK, map[string]any{"models": job.Models(able)})
+	door.WriteJSON(w, http.StatusOK, job.ModelList{Models: job.Models(able)})
 }

@@ -31,6 +31,8 @@ type Config struct {
 	// Page makes what serves / and /static/, from a function that tells how
 	// things are; nil serves one line of text.
 	Page func(now func() Snapshot) http.Handler
+	// Docs makes the page of /docs from the document of /openapi.json; nil leaves it out.
+	Docs func(document []byte) http.Handler
 
 	// Cluster opens the way to a queue that nodes share; nil: there is none. It
 	// is called until it succeeds; meanwhile the queen does without.
@@ -108,13 +110,16 @@ type Queen struct {
 func New(c Config) *Queen {
 	c.fillIn()
 	q := &Queen{
-		Config: c, door: door.New(c.Door), fleet: newFleet(c.limits, c.timing), shelf: newShelf(c.limits, c.timing), hub: newHub(),
+		Config: c, fleet: newFleet(c.limits, c.timing), shelf: newShelf(c.limits, c.timing), hub: newHub(),
 		readers: door.NewPlaces(c.limits.readers, door.StreamsEach), http: newClient(c.timing),
 	}
 	q.shelf.ended = c.Ended
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	q.asked, q.quit = context.WithCancel(context.Background())
-	q.handler = q.door.Guard(q.routes())
+	table := q.table()
+	q.Door.Public, q.Door.Log = table.Public, c.Log
+	q.door = door.New(q.Door)
+	q.handler = q.door.Guard(table.Mux())
 	q.spawn(q.tick)
 	if q.Cluster != nil {
 		q.member.set(nil, errJoining)
@@ -130,7 +135,6 @@ func (c *Config) fillIn() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c.Door.Public, c.Door.Log = public, c.Log
 	if c.Ended == nil {
 		c.Ended = func(Job) {}
 	}
