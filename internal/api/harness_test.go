@@ -26,6 +26,7 @@ import (
 	"waggle/internal/events"
 	"waggle/internal/job"
 	"waggle/internal/natstest"
+	"waggle/internal/openapi/openapitest"
 	"waggle/internal/queue"
 	"waggle/internal/store"
 )
@@ -42,6 +43,7 @@ type harness struct {
 	t      *testing.T
 	url    string
 	port   int
+	doc    *openapitest.Document // which every answer to call is held to
 	queue  queue.Queue
 	events events.Log
 	store  store.Store
@@ -80,12 +82,14 @@ func start(t *testing.T, sc script, change ...func(*Config)) *harness {
 		t.Fatal(err)
 	}
 	h.url, h.port = "http://"+l.Addr().String(), l.Addr().(*net.TCPAddr).Port
-	c := Config{Queue: h.queue, Events: h.events, Store: h.store, NodeID: testNode, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	c := Config{Queue: h.queue, Events: h.events, Store: h.store, NodeID: testNode, Version: "v0", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, f := range change {
 		f(&c)
 	}
 	h.putNode(job.Ready)
-	h.run(New(c), l, sc)
+	server := New(c)
+	h.doc = openapitest.Load(t, server.table().Document(server.info()))
+	h.run(server, l, sc)
 	return h
 }
 
@@ -274,6 +278,9 @@ func (h *harness) call(method, path, body string, header ...string) answer {
 	b, err := io.ReadAll(response.Body)
 	if err != nil {
 		h.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	if err := h.doc.Check(r, response, string(b)); err != nil {
+		h.t.Errorf("not as the document says: %v", err)
 	}
 	return answer{response, string(b)}
 }

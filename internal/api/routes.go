@@ -167,13 +167,17 @@ func (s *Server) fleetRoutes() openapi.Table {
 func (s *Server) serverRoutes() openapi.Table {
 	page := openapi.Route{
 		Method: "GET", Path: "/{$}", Handler: s.page, Name: "page", Tag: tagServer, Summary: "The web page", Public: true,
-		Answers: []openapi.Answer{{Status: http.StatusOK, Description: "The page.", Type: "text/html"}},
+		Params: []openapi.Param{{Name: "token", In: "query", Type: "", Description: "A token of the server, as links to it have: it is kept in a cookie."}},
+		Answers: []openapi.Answer{
+			{Status: http.StatusOK, Description: "The page.", Type: "text/html"},
+			{Status: http.StatusSeeOther, Description: "The same address without its token.", Type: "text/html"},
+		},
 	}
 	icon := page.Alias("/favicon.ico", "icon") // what browsers ask for beside a picture
-	icon.Summary = "Its icon"
+	icon.Summary, icon.Params, icon.Errors = "Its icon", nil, []int{http.StatusNotFound}
 	icon.Answers = []openapi.Answer{{Status: http.StatusFound, Description: "Where the icon is."}}
 	file := page.Alias("/static/", "pageFile")
-	file.Handler, file.Summary = s.Page.ServeHTTP, "Its files"
+	file.Handler, file.Summary, file.Params = s.Page.ServeHTTP, "Its files", nil
 	file.Answers = []openapi.Answer{{Status: http.StatusOK, Description: "The file.", Type: "*/*"}}
 	file.Errors = []int{http.StatusNotFound}
 	all := openapi.Table{

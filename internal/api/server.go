@@ -98,7 +98,7 @@ func New(c Config) *Server {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Page == nil {
-		c.Page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "waggle\n") })
+		c.Page = http.HandlerFunc(plainPage)
 	}
 	if c.Webhook == nil {
 		c.Webhook = noWebhooks
@@ -113,6 +113,16 @@ func New(c Config) *Server {
 	s.door = door.New(s.Door)
 	s.handler = s.door.Guard(table.Mux())
 	return s
+}
+
+// plainPage stands where there is no page.
+func plainPage(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/" {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	io.WriteString(w, "waggle\n")
 }
 
 // Handler returns the whole of the service.
