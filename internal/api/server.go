@@ -118,7 +118,7 @@ func New(c Config) *Server {
 // plainPage stands where there is no page.
 func plainPage(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
-		w.WriteHeader(http.StatusNotFound)
+		http.NotFound(w, r)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -91,7 +91,7 @@ var refusals = []int{http.StatusUnauthorized, http.StatusForbidden}
 func checkNoRoute(answer *http.Response, body string) error {
 	absent := answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusMethodNotAllowed
 	switch request := answer.Request; {
-	case absent && body == "", slices.Contains(refusals, answer.StatusCode):
+	case absent && (body == "" || path.Clean(request.URL.Path) != request.URL.Path), slices.Contains(refusals, answer.StatusCode):
 		return nil
 	case request.Method == http.MethodHead, request.Method == http.MethodOptions: // GET without its body; before another site's call
 		return nil
