@@ -200,11 +200,8 @@ func (s *Server) serverRoutes() openapi.Table {
 		},
 		page, icon, file,
 	}
-	if s.Metrics == nil {
-		return all
+	if s.Metrics != nil {
+		all = append(all, openapi.Metrics(s.Metrics, tagServer))
 	}
-	return append(all, openapi.Route{
-		Method: "GET", Path: "/metrics", Handler: s.Metrics.ServeHTTP, Name: "metrics", Tag: tagServer, Summary: "Measurements, for Prometheus",
-		Answers: []openapi.Answer{{Status: http.StatusOK, Description: "As they are now.", Type: "text/plain"}},
-	})
+	return all
 }
