@@ -30,7 +30,7 @@ func TestPreviews(t *testing.T) {
 func TestInference(t *testing.T) {
 	h := start(t, script{})
 	a := h.wants(h.call("POST", "/v1/inference", jobBody("")), 200, "{")
-	id := string(decodeJSON[submitted](t, a.body).JobID)
+	id := string(decodeJSON[job.Accepted](t, a.body).JobID)
 	if stream := h.get("/v1/inference/" + id + "/stream"); !strings.HasPrefix(stream.body, "event: ") || !strings.HasSuffix(stream.body, "data: [DONE]\n\n") {
 		t.Errorf("the stream at its old address: %d, %.100q", stream.StatusCode, stream.body)
 	}
