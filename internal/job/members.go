@@ -22,9 +22,9 @@ type Member struct {
 	OneOf                []string
 }
 
-// Members lists what an operation may have, in the order in which it is read.
+// MembersOf lists what an operation may have, in the order in which it is read.
 // The list is a dry run of parser and validator, so it cannot differ from them.
-func Members(op Operation) []Member {
+func MembersOf(op Operation) []Member {
 	list := []Member{{Name: "operation", Type: "string", Required: true, OneOf: []string{string(op)}}}
 	r := NewRequest(op, "", "")
 	m := decoder{note: func(one Member) { list = append(list, one) }}
@@ -68,7 +68,7 @@ func describe(name string, into any, required bool) Member {
 	case *[]float64:
 		m.Type = "numbers"
 	default:
-		panic(fmt.Sprintf("job: member %s is of type %T, which Members does not know", name, into))
+		panic(fmt.Sprintf("job: member %s is of type %T, which MembersOf does not know", name, into))
 	}
 	if required {
 		m.Default = nil

@@ -4,7 +4,7 @@
 //
 // Schemas come from the Go types that handlers write and read: their JSON
 // names, and their comments, which comments.json keeps for the running program
-// (go generate writes it). What an operation may have comes from job.Members,
+// (go generate writes it). What an operation may have comes from job.MembersOf,
 // that is from the parser and the validator themselves.
 //
 // Files: openapi.go is the table, document.go makes the document of it,

@@ -27,7 +27,7 @@ func (d *document) operations(others map[string][]string) *huma.MediaType {
 	examples := map[string]*huma.Example{}
 	for _, op := range []job.Operation{job.Generation, job.Transform, job.Inpaint} {
 		name := componentName(string(op))
-		d.types.Map()[name] = d.operationSchema(job.Members(op))
+		d.types.Map()[name] = d.operationSchema(job.MembersOf(op))
 		d.types.Map()[name].Description = operationTexts[op]
 		offer(s, string(op), name)
 		examples[string(op)] = &huma.Example{Summary: operationTexts[op], Value: example(op)}
@@ -74,7 +74,7 @@ func (d *document) shown() {
 	}
 	all := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}}
 	for _, op := range []job.Operation{job.Generation, job.Transform, job.Inpaint} {
-		members := slices.DeleteFunc(job.Members(op), func(m job.Member) bool {
+		members := slices.DeleteFunc(job.MembersOf(op), func(m job.Member) bool {
 			return m.Type == "picture" || strings.HasPrefix(m.Name, "controls")
 		})
 		one := d.operationSchema(members)
