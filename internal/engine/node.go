@@ -238,9 +238,12 @@ func (n *Node) isStale() bool {
 
 func (n *Node) write(ctx context.Context) {
 	n.mu.Lock()
-	record := n.compose()
+	record, tell := n.compose(), n.watch
 	n.stale = false
 	n.mu.Unlock()
+	if tell != nil {
+		tell(record)
+	}
 	if err := n.queue.PutNode(ctx, record); err != nil && ctx.Err() == nil && !errors.Is(err, queue.ErrClosed) {
 		n.log.Error("write the node's record", "error", err)
 	}
