@@ -98,7 +98,16 @@ func (c *listenFlags) logHandler(to io.Writer) slog.Handler {
 	level.UnmarshalText([]byte(c.Log))
 	options := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
+		options.ReplaceAttr = inWords
 		return slog.NewJSONHandler(to, options)
 	}
 	return slog.NewTextHandler(to, options)
+}
+
+// inWords shows a time as it is in the other format, not in nanoseconds.
+func inWords(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.String())
+	}
+	return a
 }

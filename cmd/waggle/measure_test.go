@@ -61,3 +61,24 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("want the device's memory and no model of strangers:\n%s", clipped(text))
 	}
 }
+
+// TestQueenMetrics: a queen counts who there is and what became of jobs.
+func TestQueenMetrics(t *testing.T) {
+	t.Parallel()
+	s, h, w := startQueen(t), newHive(t), newWorker(t)
+	h.join(s, w)
+	s.made(lighthouse(nil))
+	s.made(lighthouse(fields{"model": "not there"}))
+	s.made(fields{"operation": "status"})
+	values := s.metrics()
+	for name, want := range map[string]float64{
+		`waggle_queen_hives{state="online"}`: 1, `waggle_queen_hives{state="lost"}`: 0, `waggle_queen_workers{state="idle"}`: 1,
+		`waggle_queen_jobs{state="running"}`: 0, `waggle_queen_jobs_ended_total{state="complete"}`: 2, `waggle_queen_jobs_ended_total{state="failed"}`: 1,
+		`waggle_queen_job_seconds_count{operation="image_generation"}`: 2, `waggle_queen_job_seconds_count{operation="status"}`: 1,
+		`waggle_http_requests_total{code="200",route="POST /v1/jobs"}`: 3,
+	} {
+		if got, ok := values[name]; !ok || got != want {
+			t.Errorf("%s is %v (there: %v), want %v", name, got, ok, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"waggle/internal/client"
 	"waggle/internal/metrics"
 	"waggle/internal/queen"
 	"waggle/web"
@@ -62,10 +63,10 @@ func (c *queenCommand) subscribe(q *queen.Queen) error {
 	for _, text := range c.Hives {
 		name, url, ok := strings.Cut(text, "=")
 		if !ok {
-			return fmt.Errorf("--hive %s: want NAME=URL, like localhost=http://127.0.0.1:7835", text)
+			return fmt.Errorf("--hive %s: want NAME=URL, like localhost=http://127.0.0.1:7835", client.Shown(text))
 		}
 		if err := q.Subscribe(name, url); err != nil {
-			return fmt.Errorf("--hive %s: %w", text, err)
+			return fmt.Errorf("--hive %s: %w", client.Shown(text), err)
 		}
 	}
 	return nil

@@ -43,7 +43,7 @@ type Client struct {
 func New(address, token string, trust *tls.Config) (*Client, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("server address %q: want http://host:port or https://host:port", address)
+		return nil, fmt.Errorf("server address %q: want http://host:port or https://host:port", Shown(address))
 	}
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	transport := &http.Transport{
