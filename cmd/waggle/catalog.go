@@ -171,12 +171,16 @@ func (c *catalog) list() (good []job.ModelInfo, present map[string]bool) {
 	return good, present
 }
 
-// open opens a model by the name that clients know.
+// open opens a model by the name that clients know: the server's own, or one of its folders'. A path is no name.
 func (c *catalog) open(name string) (*models.Model, error) {
 	if name == c.own {
 		return c.flags.open()
 	}
-	return models.Open(name, c.flags.ModelsDir...)
+	e, err := models.Find(name, c.flags.ModelsDir...)
+	if err != nil {
+		return nil, err
+	}
+	return e.Open()
 }
 
 // tokenize cuts a text as the named model does; as the server's own, where there is no such model.

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"waggle/internal/door"
+	"waggle/internal/models"
 )
 
 // What the flags say of limits, and what is wrong with them.
@@ -34,6 +37,18 @@ func TestLimits(t *testing.T) {
 		}
 		if err == nil && to.RateLimit != row.rate {
 			t.Errorf("%s: %g a second, want %g", row.name, to.RateLimit, row.rate)
+		}
+	}
+}
+
+// Models that clients name are those of the server's folders; a path opens nothing, whatever lies there.
+func TestModelsAreNames(t *testing.T) {
+	t.Parallel()
+	outside := t.TempDir()
+	c := &catalog{flags: modelFlags{ModelsDir: []string{t.TempDir()}}, own: "own"}
+	for _, name := range []string{outside, outside + "/", filepath.Join("..", filepath.Base(outside)), ".", "..", "/", "/etc/passwd"} {
+		if m, err := c.open(name); !errors.Is(err, models.ErrNotFound) {
+			t.Errorf("a model called %s: %v, %v", name, m, err)
 		}
 	}
 }

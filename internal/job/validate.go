@@ -210,10 +210,11 @@ func (v *validator) names(r Request) {
 	}
 }
 
-// name refuses whatever could leave the folder it is looked up in.
+// name refuses whatever could leave the folder it is looked up in, in the eyes
+// of any system or shell.
 func (v *validator) name(what, s string) {
 	v.text(what, s)
-	local := s == "" || filepath.IsLocal(s) && !strings.ContainsAny(s, "\\:\x00")
+	local := s == "" || filepath.IsLocal(s) && !strings.HasPrefix(s, "~") && !strings.ContainsAny(s, "\\:\x00")
 	v.check(local, "%s must be a name, not a path, got %s", what, quote(s))
 }
 
