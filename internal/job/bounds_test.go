@@ -14,8 +14,8 @@ import (
 func TestNamesAreNoPaths(t *testing.T) {
 	picture := base64.StdEncoding.EncodeToString(pngBytes(t, 64, 64))
 	for _, row := range []struct{ what, member string }{
-		{"lora path", `,"loras":[{"path":%s}]`}, {"vae", `,"vae":%s`}, {"hires.upscaler", `,"hires":{"upscaler":%s}`},
-		{"control model", `,"controls":[{"image":"` + picture + `","model":%s}]`},
+		{"loras[0].path", `,"loras":[{"path":%s}]`}, {"vae", `,"vae":%s`}, {"hires.upscaler", `,"hires":{"upscaler":%s}`},
+		{"controls[0].model", `,"controls":[{"image":"` + picture + `","model":%s}]`},
 	} {
 		for _, name := range []string{"ink", "styles/ink.safetensors", "ink~", "..ink"} {
 			if _, err := Parse([]byte(with(fmt.Sprintf(row.member, quoted(name))))); err != nil {
