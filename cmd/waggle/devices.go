@@ -38,9 +38,12 @@ func (p place) selector(log *slog.Logger) (string, error) {
 // adapters are those that --gpu names: one, several with commas, or all. All leaves software adapters out where there is
 // another. One may be named twice: then two engines share it.
 func (f modelFlags) adapters() []string {
+	if f.GPU == "" {
+		return []string{""} // without a look at what there is: drivers take their time to say
+	}
 	list, err := gpu.Adapters()
 	switch {
-	case f.GPU == "" || err != nil || named(list, f.GPU):
+	case err != nil || named(list, f.GPU):
 		return []string{f.GPU}
 	case f.GPU == "all":
 		return allAdapters(list)

@@ -179,13 +179,23 @@ func (e *Engine) admit(ctx context.Context, lease queue.Lease) bool {
 	if e.owner != nil {
 		e.seat.tell(job.Busy, "")
 	}
-	if m := r.record.Request.Model; m != r.model {
-		e.Log.Info("the request names another model than those of this server", "job", r.record.ID, "requested", m, "used", r.model)
-	}
+	e.noteStrangers(r)
 	if list := r.undrawn(); len(list) > 0 {
 		e.fitOut(ctx, list[0], first)
 	}
 	return true
+}
+
+// noteStrangers logs what a request names and this node is not: workers draw
+// what they are given, whoever it was meant for.
+func (e *Engine) noteStrangers(r *run) {
+	log, asked, self := e.Log.With("job", r.record.ID), r.record.Request, &e.Node.record // of which these members do not change
+	if asked.Model != r.model && asked.Model != self.ModelID {
+		log.Info("the request names another model than those of this server", "requested", asked.Model, "used", r.model)
+	}
+	if asked.WorkerID != "" && asked.WorkerID != self.ID {
+		log.Debug("the request names another worker", "requested", asked.WorkerID) // as queens call it
+	}
 }
 
 // fitOut has the model loaded that a run needs. The first run decides what the
