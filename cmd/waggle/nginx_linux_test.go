@@ -134,11 +134,12 @@ func startNginx(t *testing.T, c *exec.Cmd, address string) bool {
 func TestNginx(t *testing.T) {
 	t.Parallel()
 	needAdapter(t)
-	s := startServer(t, "serve", "--port", "0", "--token", "honey", "--host", proxyName)
+	s := startServer(t, "serve", "--port", "0", "--token", "honey", "--host", proxyName, "--trusted-proxy", "127.0.0.1")
 	s.token = "honey"
 	s.ready()
 	p := behindNginx(t, s)
 	t.Run("HTTP/2", p.speaksHTTP2)
+	t.Run("believed", p.isBelieved)
 	t.Run("redirect", p.redirects)
 	t.Run("events", p.sendsEvents)
 	t.Run("socket", func(t *testing.T) {
@@ -168,6 +169,19 @@ func (p proxy) speaksHTTP2(t *testing.T) {
 	response.Body.Close()
 	if response.Proto != "HTTP/2.0" || response.StatusCode != http.StatusOK {
 		t.Errorf("%s %s", response.Proto, response.Status)
+	}
+}
+
+// isBelieved: the server knows that callers came by TLS.
+func (p proxy) isBelieved(t *testing.T) {
+	response, err := p.client().Get(p.url + "/?token=" + p.token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	login := response.Request.Response // which sent the client on to the page
+	if login == nil || len(login.Cookies()) != 1 || !login.Cookies()[0].Secure || response.Header.Get("Strict-Transport-Security") == "" {
+		t.Errorf("%s, %v, by way of %v", response.Status, response.Header, login)
 	}
 }
 

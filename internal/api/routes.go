@@ -172,7 +172,7 @@ func (s *Server) serverRoutes() openapi.Table {
 			{Status: http.StatusOK, Description: "The page.", Type: "text/html"},
 			{Status: http.StatusSeeOther, Description: "The same address without its token.", Type: "text/html"},
 		},
-		Errors: []int{http.StatusUnauthorized},
+		Errors: []int{http.StatusUnauthorized, http.StatusTooManyRequests},
 	}
 	icon := page.Alias("/favicon.ico", "icon") // what browsers ask for beside a picture
 	icon.Summary, icon.Params, icon.Errors = "Its icon", nil, []int{http.StatusNotFound}

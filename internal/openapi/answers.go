@@ -18,6 +18,8 @@ var shared = map[int]struct{ name, text string }{
 		"The body has more bytes than this server takes."},
 	http.StatusUnsupportedMediaType: {"UnsupportedMediaType", "The body is not `application/json`."},
 	http.StatusUpgradeRequired:      {"UpgradeRequired", "The route is a WebSocket, and the request does not ask for one."},
+	http.StatusTooManyRequests: {"TooManyRequests",
+		"This client asks too often, or too many wrong tokens came from its address. Try again after `Retry-After` seconds."},
 	http.StatusServiceUnavailable: {"Unavailable",
 		"There is no room now, the servers that keep jobs cannot be reached, or this one stops. Try again after `Retry-After` seconds."},
 }
@@ -43,7 +45,7 @@ func (d *document) sharedResponses(used map[int]bool) map[string]*huma.Response 
 		case http.StatusUnauthorized:
 			response.Content = map[string]*huma.MediaType{"application/json": {Schema: d.schema(refusal{})}}
 			response.Headers = map[string]*huma.Header{"WWW-Authenticate": header("How to show a token: `Bearer`.", huma.TypeString)}
-		case http.StatusServiceUnavailable:
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 			response.Headers = map[string]*huma.Header{"Retry-After": header("Seconds to wait.", huma.TypeInteger)}
 		}
 		all[s.name] = response

@@ -117,7 +117,7 @@ func (r Route) errors() []int {
 	all := slices.Clone(r.Errors)
 	all = append(all, http.StatusForbidden)
 	if !r.Public {
-		all = append(all, http.StatusUnauthorized)
+		all = append(all, http.StatusUnauthorized, http.StatusTooManyRequests)
 	}
 	if r.Body != nil {
 		all = append(all, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable)
