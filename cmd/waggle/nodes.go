@@ -51,14 +51,14 @@ func (c *nodesCommand) Run(ctx context.Context) error {
 
 // writeNodes writes a table of nodes.
 func writeNodes(w io.Writer, nodes []job.NodeReport, width int) error {
-	rows := [][]string{{"ID", "STATE", "LOAD", "SINCE", "HIVE", "ADDRESS", "MODELS", "ADAPTERS"}}
+	rows := [][]string{{"ID", "STATE", "LOAD", "MODELS", "SINCE", "HIVE", "ADDRESS", "ADAPTERS"}}
 	for _, n := range nodes {
 		since := ""
 		if !n.Since.IsZero() {
 			since = n.Since.Local().Format("2006-01-02 15:04")
 		}
 		rows = append(rows, []string{plainText(strings.Join(append([]string{n.ID}, n.Names...), ", ")), nodeState(n.Node), load(n.Load),
-			since, plainText(n.Hive), plainText(n.URL), plainText(modelNames(n.Node)), adapters(n.Node)})
+			plainText(modelNames(n.Node)), since, plainText(n.Hive), plainText(n.URL), adapters(n.Node)})
 	}
 	return writeColumns(w, rows, width)
 }

@@ -109,7 +109,7 @@ func (p *progress) said(n client.Narration) {
 	switch {
 	case p.json != nil:
 		p.json.Encode(n)
-	case p.bars == nil || text == "":
+	case p.bars == nil || text == "" || n.Action == "failed" || n.Action == "cancelled": // the error will say so
 	case p.bar != nil:
 		fmt.Fprintln(p.bars, dim(text)) // above the bar
 	default:

@@ -20,7 +20,7 @@ func testKeeperStatus(t *testing.T, queen, worker *server) {
 	events := queen.openStream(stream)
 	await(t, events, commandLimit, "step", func(m message) bool { return m.name == "progress" })
 	o := succeed(t, command(t, "status", "--server", queen.url))
-	for _, text := range []string{" at " + queen.url + ": 0 hives, 1 worker, 1 job under way\n", "\nbee ", "1 running  ", "tiny-shapes  GPU-0\n", "\n" + id + "  running  "} {
+	for _, text := range []string{" at " + queen.url + ": 0 hives, 1 worker, 1 job under way\n", "\nbee ", "1 running  tiny-shapes  ", "  GPU-0\n", "\n" + id + "  running  "} {
 		if !strings.Contains(o.out, text) {
 			t.Errorf("no %q in\n%s", text, o.out)
 		}

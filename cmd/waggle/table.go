@@ -152,7 +152,11 @@ func plainText(text string) string {
 // showReport writes what people want to know of a job.
 func showReport(w io.Writer, r job.Report) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	line := func(name string, value any) { fmt.Fprintf(t, "%s\t%v\n", name, value) }
+	line := func(name string, value any) {
+		if value != "" {
+			fmt.Fprintf(t, "%s\t%v\n", name, value)
+		}
+	}
 	q := r.Request
 	line("id", r.ID)
 	line("state", state(r))
@@ -160,13 +164,13 @@ func showReport(w io.Writer, r job.Report) error {
 		line("step", stepOf(r.Step, r.Total))
 	}
 	line("prompt", plainText(q.Prompt))
-	if q.NegativePrompt != "" {
-		line("negative", plainText(q.NegativePrompt))
-	}
+	line("negative", plainText(q.NegativePrompt))
 	line("model", plainText(q.Model))
-	line("seed", r.Seed)
-	line("steps", fmt.Sprintf("%d of %s on %s", q.Steps, q.Sampler, q.Schedule))
-	line("priority", q.Priority)
+	if q.Steps > 0 { // a queen tells less
+		line("seed", r.Seed)
+		line("steps", fmt.Sprintf("%d of %s on %s", q.Steps, q.Sampler, q.Schedule))
+		line("priority", string(q.Priority))
+	}
 	line("created", r.Created.Local().Format(time.DateTime))
 	if !r.Finished.IsZero() {
 		line("finished", r.Finished.Local().Format(time.DateTime))
@@ -174,14 +178,10 @@ func showReport(w io.Writer, r job.Report) error {
 	if r.ElapsedMS > 0 {
 		line("took", time.Duration(r.ElapsedMS)*time.Millisecond)
 	}
-	if r.Node != "" {
-		line("node", plainText(r.Node))
-	}
+	line("node", plainText(r.Node))
 	for i, p := range r.Pictures {
 		line(fmt.Sprintf("picture %d", i), fmt.Sprintf("%d×%d, seed %d", p.Width, p.Height, p.Seed))
 	}
-	if r.Message != "" {
-		line("message", plainText(r.Message))
-	}
+	line("message", plainText(r.Message))
 	return t.Flush()
 }
