@@ -19,6 +19,7 @@ type queenCommand struct {
 	WorkerToken string   `env:"WAGGLE_WORKER_TOKEN" help:"Bearer token to show to workers; needs --token."`
 
 	natsFlags   `embed:""`
+	trustFlags  `embed:""`
 	listenFlags `kong:"embed,set='port=7833',set='portenv=QUEEN_PORT'"`
 }
 
@@ -28,6 +29,10 @@ func (c *queenCommand) Run(ctx context.Context) error {
 }
 
 func (c *queenCommand) serve(ctx context.Context) error {
+	trust, err := c.trust()
+	if err != nil {
+		return err
+	}
 	listener, to, err := c.listen()
 	if err != nil {
 		return err
@@ -43,7 +48,7 @@ func (c *queenCommand) serve(ctx context.Context) error {
 		return errors.Join(err, listener.Close())
 	}
 	q := queen.New(queen.Config{
-		Version: version, Built: built(), WorkerToken: c.WorkerToken, Door: to,
+		Version: version, Built: built(), WorkerToken: c.WorkerToken, Trust: trust, Door: to,
 		Page: func(now func() queen.Snapshot) http.Handler {
 			return web.QueenHandler(version, func() web.Fleet { return fleetView(now()) })
 		},

@@ -6,14 +6,18 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"image/png"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +212,71 @@ func eventually(t testing.TB, limit time.Duration, what string, is func() bool) 
 		if time.Now().After(end) {
 			t.Fatalf("no %s within %v", what, limit)
 		}
+	}
+}
+
+// byTLS serves what a fake serves with a certificate.
+func byTLS(t *testing.T, fake *httptest.Server, files certstest.Files) *httptest.Server {
+	t.Helper()
+	fake.Close()
+	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := httptest.NewUnstartedServer(fake.Config.Handler)
+	secure.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	return secure
+}
+
+// report sends a worker's heartbeat, which must be taken.
+func (s *server) report(id, port, tlsName string) {
+	s.Helper()
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		s.Fatal(err)
+	}
+	body, err := json.Marshal(fields{"worker": fields{"id": id, "model_id": "m", "device": "GPU-0", "port": number, "status": "ready",
+		"implementation": "test", "version": "1", "tls_name": tlsName}, "timestamp": "2026-11-24T12:00:00Z"})
+	if err != nil {
+		s.Fatal(err)
+	}
+	if a := s.ask(http.MethodPost, "/v1/worker-heartbeat", body); a.status != http.StatusOK {
+		s.Fatalf("heartbeat: %d %s", a.status, a.body)
+	}
+}
+
+// TestTLSQueen: a queen at https listens to a hive at https and gives a job to a worker at https, whose certificate is for a
+// name that it tells. A worker whose certificate is not as it should be gets none.
+func TestTLSQueen(t *testing.T) {
+	t.Parallel()
+	a, stranger := certstest.NewAuthority(t), certstest.NewAuthority(t)
+	hive, good, strange, other := newHive(t), newWorker(t), newWorker(t), newWorker(t)
+	hive.Server = byTLS(t, hive.Server, a.IssueFiles([]string{"127.0.0.1"}))
+	good.Server = byTLS(t, good.Server, a.IssueFiles([]string{"bee-1.example"}))
+	strange.Server = byTLS(t, strange.Server, stranger.IssueFiles([]string{"bee-2.example"}))
+	other.Server = byTLS(t, other.Server, a.IssueFiles([]string{"bee-3.example"}))
+	s := startSecure(t, a, a.IssueFiles([]string{"127.0.0.1"}), "queen", "--ca", a.File, "--hive", "garden="+hive.URL)
+	select {
+	case <-hive.opened:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the hive is not listened to; the log:\n%s", s.log)
+	}
+	s.report("bee-2", strange.port(), "bee-2.example")
+	_, _, marker := parts(t, s.made(lighthouse(nil)))
+	if !strings.HasPrefix(marker, "[ERROR]") || !strings.Contains(marker, "--ca") {
+		t.Errorf("by a worker of an unknown authority: %s", marker)
+	}
+	s.report("bee-3", other.port(), "bee-4.example")
+	s.report("bee-1", good.port(), "bee-1.example")
+	for range 3 {
+		if _, events, marker := parts(t, s.made(lighthouse(nil))); marker != "[DONE]" || len(events) != len(theirEvents) {
+			t.Errorf("ended with %s after %d events", marker, len(events))
+		}
+	}
+	if got := len(good.posts); got != 3 || len(strange.posts)+len(other.posts) != 0 {
+		t.Errorf("the good worker got %d jobs, the others %d and %d", got, len(strange.posts), len(other.posts))
 	}
 }
 

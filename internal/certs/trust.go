@@ -51,6 +51,7 @@ func (e explained) Unwrap() error { return e.error }
 // it does not speak TLS. It leaves other errors as they are.
 func Explain(err error) error {
 	var (
+		record   tls.RecordHeaderError
 		unknown  x509.UnknownAuthorityError
 		other    x509.HostnameError
 		invalid  x509.CertificateInvalidError
@@ -65,8 +66,10 @@ func Explain(err error) error {
 		if age := ageOf(invalid.Cert, time.Now()); age != nil {
 			return explained{"its certificate " + age.Error(), err}
 		}
-	case errors.Is(err, http.ErrSchemeMismatch):
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
 		return explained{"it speaks plain HTTP, not TLS: use http://", err}
+	case errors.As(err, &record):
+		return explained{"it does not speak TLS", err}
 	case errors.As(err, &received):
 		return explained{"it refused the TLS handshake: " + received.Error(), err}
 	}

@@ -35,6 +35,9 @@ type Node struct {
 	Implementation string `json:"implementation"`
 	Version        string `json:"version"`
 
+	// TLSName is what the certificate of a node that serves https is for; empty:
+	// it speaks plain HTTP.
+	TLSName string `json:"tls_name,omitempty"`
 	// Since is when its process started, by its own clock; Seen is when it was
 	// heard of last, by the clock of the server that tells of it.
 	Since time.Time `json:"since,omitzero"`

@@ -3,7 +3,9 @@ package queen
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"waggle/internal/job"
@@ -39,11 +41,16 @@ func (b beat) check() error {
 		return fmt.Errorf("heartbeat: `worker.port` is %d, want 1 to 65535", w.Port)
 	case w.Status != job.Starting && w.Status != job.Ready && w.Status != job.Busy && w.Status != job.Stopping && w.Status != job.Stopped:
 		return fmt.Errorf("heartbeat: `worker.status` must be starting, ready, busy, stopping or stopped")
+	case !tlsName.MatchString(w.TLSName):
+		return fmt.Errorf("heartbeat: `worker.tls_name` must be the host that the worker's certificate is for")
 	case w.Device != "" && !proper(w.Device), len(w.Implementation) > nameLimit, len(w.Version) > nameLimit:
 		return fmt.Errorf("heartbeat: `worker.device`, `implementation` and `version` may have %d bytes of plain text", nameLimit)
 	}
 	return nil
 }
+
+// tlsName is a name or an address, or nothing.
+var tlsName = regexp.MustCompile(`^[A-Za-z0-9.:_-]{0,253}$`)
 
 func (b beat) port() string { return strconv.Itoa(b.Worker.Port) }
 
@@ -55,4 +62,7 @@ func (b beat) describe(w *Worker) {
 	w.Implementation, w.Version = plain(b.Worker.Implementation, nameLimit), plain(b.Worker.Version, nameLimit)
 	w.seen(b.since, b.at)
 	w.Idle = w.Idle && b.Worker.Status == job.Ready
+	if b.Worker.TLSName != "" {
+		w.TLSName, w.URL = b.Worker.TLSName, "https"+strings.TrimPrefix(w.place, "http")
+	}
 }

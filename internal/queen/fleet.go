@@ -30,7 +30,7 @@ type Hive struct {
 type Worker struct {
 	IDs    []string // group-instance by its hive, its own by its heartbeats
 	Hive   string   // the hive that tells of it; empty for a worker that reports by itself
-	URL    string   // http://host:port, the same for one that is known in both ways
+	URL    string   // http://host:port, or https:
 	Models []string // the names its model goes by
 	Device string
 	Status job.Status
@@ -48,6 +48,10 @@ type Worker struct {
 	Jobs     int    // ours that are under way there
 	Assigned uint64 // the turn in which it last got a job; 0 for never
 
+	// TLSName is what its certificate must be for, by its own word; empty: it speaks plain HTTP.
+	TLSName string
+
+	place string // addressOf it, the same for one that is known in both ways
 	port int
 }
 
@@ -80,7 +84,7 @@ type fleet struct {
 	mu    sync.Mutex
 	hives map[string]*hive
 	beats map[string]beat // by host and id
-	loads map[string]load // by URL
+	loads map[string]load // by place
 	turn  uint64
 }
 
@@ -209,7 +213,7 @@ func (f *fleet) sweep(now time.Time) (stops []context.CancelFunc) {
 		return gone
 	})
 	known := f.workers()
-	maps.DeleteFunc(f.loads, func(url string, l load) bool { return l.jobs == 0 && known[url] == nil })
+	maps.DeleteFunc(f.loads, func(place string, l load) bool { return l.jobs == 0 && known[place] == nil })
 	return stops
 }
 
@@ -248,7 +252,7 @@ func (f *fleet) workers() map[string]*Worker {
 		url := addressOf(host, port)
 		if all[url] == nil {
 			l := f.loads[url]
-			all[url] = &Worker{URL: url, Status: job.Ready, Idle: true, Jobs: l.jobs, Assigned: l.turn}
+			all[url] = &Worker{place: url, URL: url, Status: job.Ready, Idle: true, Jobs: l.jobs, Assigned: l.turn}
 			all[url].port, _ = strconv.Atoi(port) // it has been checked
 		}
 		return all[url]
@@ -276,8 +280,8 @@ func (f *fleet) claim(want wanted, tried map[string]bool) (w Worker, release fun
 		return Worker{}, nil, false
 	}
 	f.turn++
-	f.loads[w.URL] = load{f.loads[w.URL].jobs + 1, f.turn}
-	return w, sync.OnceFunc(func() { f.release(w.URL) }), true
+	f.loads[w.place] = load{f.loads[w.place].jobs + 1, f.turn}
+	return w, sync.OnceFunc(func() { f.release(w.place) }), true
 }
 
 // best returns the worker that claim would choose now.
@@ -294,12 +298,12 @@ func (f *fleet) narrows(want wanted) bool {
 	return narrows(f.hiveList(), want)
 }
 
-func (f *fleet) release(url string) {
+func (f *fleet) release(place string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := f.loads[url]
+	l := f.loads[place]
 	l.jobs--
-	f.loads[url] = l
+	f.loads[place] = l
 }
 
 // addName adds a name without repeating it.

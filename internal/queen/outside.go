@@ -2,6 +2,7 @@ package queen
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,18 +28,12 @@ func (e dialError) Unwrap() error { return e.error }
 
 // newClient returns a client for hives and workers: it goes where it was told
 // and nowhere else, and asks for no compression, which would hold events back.
-func newClient(t timing) *http.Client {
-	dialer := net.Dialer{Timeout: t.connect, KeepAlive: 15 * time.Second}
+func newClient(t timing, trust *tls.Config) *http.Client {
+	d := dialer{net.Dialer{Timeout: t.connect, KeepAlive: 15 * time.Second}, trust}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				c, err := dialer.DialContext(ctx, network, address)
-				if err != nil {
-					return nil, dialError{err}
-				}
-				return c, nil
-			},
+			DialContext: d.plain, DialTLSContext: d.secure,
 			DisableKeepAlives: true, DisableCompression: true,
 			ResponseHeaderTimeout: t.answer, MaxResponseHeaderBytes: answerHeaderLimit,
 		},

@@ -12,6 +12,7 @@ package queen
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -39,6 +40,8 @@ type Config struct {
 	Cluster func(context.Context) (*Cluster, error)
 	// WorkerToken is the bearer token shown to workers.
 	WorkerToken string
+	// Trust is for hives and workers at https; nil trusts the authorities of this machine.
+	Trust *tls.Config
 	// Door says who may come in; what it needs of this package is filled in.
 	Door door.Config
 
@@ -111,7 +114,7 @@ func New(c Config) *Queen {
 	c.fillIn()
 	q := &Queen{
 		Config: c, fleet: newFleet(c.limits, c.timing), shelf: newShelf(c.limits, c.timing), hub: newHub(),
-		readers: door.NewPlaces(c.limits.readers, door.StreamsEach), http: newClient(c.timing),
+		readers: door.NewPlaces(c.limits.readers, door.StreamsEach), http: newClient(c.timing, c.Trust),
 	}
 	q.shelf.ended = c.Ended
 	q.ctx, q.cancel = context.WithCancel(context.Background())

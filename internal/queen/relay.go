@@ -56,6 +56,7 @@ type accepted struct {
 
 // employ has one worker do a job.
 func (q *Queen) employ(ctx context.Context, t *task, w Worker, verb string) error {
+	ctx = toward(ctx, w)
 	body := q.shelf.bodyOf(t)
 	if body == nil {
 		return errCancelled
@@ -89,7 +90,7 @@ func (q *Queen) employ(ctx context.Context, t *task, w Worker, verb string) erro
 // post submits an operation as it came. It is not ended by a cancel, so that
 // the worker's job is known and can be cancelled there.
 func (q *Queen) post(w Worker, body []byte) (a accepted, err error) {
-	ctx, cancel := context.WithTimeout(q.ctx, postTimeout)
+	ctx, cancel := context.WithTimeout(toward(q.ctx, w), postTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL+"/v1/jobs", bytes.NewReader(body))
 	if err != nil {
@@ -142,7 +143,7 @@ func (q *Queen) forward(ctx context.Context, w Worker, id string) {
 	if !errors.Is(context.Cause(ctx), errCancelled) {
 		return
 	}
-	limit, cancel := context.WithTimeout(q.ctx, cancelTimeout)
+	limit, cancel := context.WithTimeout(toward(q.ctx, w), cancelTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(limit, http.MethodDelete, w.URL+"/v1/jobs/"+url.PathEscape(id), nil)
 	if err == nil {

@@ -27,12 +27,14 @@ type workerSelf struct {
 	Status         job.Status `json:"status"`                           // `stopped` takes it off at once
 	Implementation string     `json:"implementation,omitempty"`         // the program
 	Version        string     `json:"version,omitempty"`                // of the program
+	TLSName        string     `json:"tls_name,omitempty"`               // host that its certificate is for, if it serves https
 }
 
 // node is the worker as a record.
 func (w workerSelf) node() job.Node {
 	return job.Node{
 		ID: w.ID, ModelID: w.ModelID, Device: w.Device, Port: w.Port, Status: w.Status, Implementation: w.Implementation, Version: w.Version,
+		TLSName: w.TLSName,
 	}
 }
 
