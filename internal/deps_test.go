@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"internal/queue":   {"internal/job", "internal/bus"},
 	"internal/events":  {"internal/job", "internal/bus"},
 	"internal/store":   {"internal/job", "internal/bus"},
-	"internal/beacon":  {"internal/job"},
+	"internal/beacon":  {"internal/job", "internal/certs"},
 	"internal/client":  {"internal/job", "internal/certs", "internal/sse"},
 	"internal/metrics": {"internal/job"},
 	"internal/queen":   {"internal/job", "internal/openapi", "internal/certs", "internal/door", "internal/queue", "internal/stream", "internal/sse"},

@@ -51,12 +51,8 @@ func (c *listenFlags) door() (door.Config, error) {
 	if err == nil {
 		err = c.limits(&to, c.Bind)
 	}
-	if err != nil {
-		return to, err
-	}
-	pair, err := c.pair(c.logger())
-	if pair != nil {
-		to.TLS, to.Names = pair.Config(), pair.Hosts
+	if err == nil {
+		err = c.tlsFlags.open(&to, c.logger())
 	}
 	return to, err
 }

@@ -180,7 +180,7 @@ func (c *serveCommand) node(port int) job.Node {
 	if id == "" {
 		id = c.busFlags.nodeID(port)
 	}
-	return job.Node{ID: id, ModelID: c.Model, Port: port, Status: job.Starting, Implementation: "waggle", Version: version}
+	return job.Node{ID: id, ModelID: c.Model, Port: port, Status: job.Starting, Implementation: "waggle", Version: version, TLSName: c.pair.Name(c.Hosts)}
 }
 
 // examples are prompts for the page: those of the built-in model, where it serves.

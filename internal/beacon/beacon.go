@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"waggle/internal/certs"
 	"waggle/internal/job"
 )
 
@@ -85,7 +86,7 @@ func Start(c Config, node job.Node) *Beacon {
 
 // spoken is what heartbeats say of a node.
 func spoken(n job.Node) job.Node {
-	return job.Node{ID: n.ID, ModelID: n.ModelID, Device: n.Device, Port: n.Port, Status: n.Status, Implementation: n.Implementation, Version: n.Version}
+	return job.Node{ID: n.ID, ModelID: n.ModelID, Device: n.Device, Port: n.Port, Status: n.Status, Implementation: n.Implementation, Version: n.Version, TLSName: n.TLSName}
 }
 
 // Tell says how the node is now. It does not wait.
@@ -205,7 +206,7 @@ func (b *Beacon) send(ctx context.Context) error {
 	}
 	answer, err := b.client.Do(r)
 	if err != nil {
-		return err
+		return certs.Explain(err)
 	}
 	defer answer.Body.Close()
 	return judge(answer)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,26 @@ func (p *Pair) Hosts() (names []string) {
 		}
 	}
 	return names
+}
+
+// Name is the host by which a server with this certificate should be called:
+// one of those preferred, if the certificate is for it, else one in the
+// certificate, without a star; empty if there is none, or no certificate.
+func (p *Pair) Name(preferred []string) string {
+	if p == nil {
+		return ""
+	}
+	c := p.current.Load().Leaf
+	names := append(slices.Clone(preferred), p.Hosts()...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	for _, name := range names {
+		if c.VerifyHostname(name) == nil {
+			return name
+		}
+	}
+	return ""
 }
 
 // certificate is for one handshake. Now and then one of them looks at the

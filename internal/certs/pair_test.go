@@ -94,6 +94,31 @@ func (l *logged) take() string {
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
+func TestName(t *testing.T) {
+	t.Parallel()
+	a := certstest.NewAuthority(t)
+	for _, row := range []struct {
+		hosts, preferred []string
+		want             string
+	}{
+		{[]string{"one.example", "two.example", "10.1.2.3"}, nil, "one.example"},
+		{[]string{"one.example", "two.example"}, []string{"other.example", "Two.example"}, "Two.example"},
+		{[]string{"*.bees.example", "10.1.2.3"}, []string{"bee-1.bees.example"}, "bee-1.bees.example"},
+		{[]string{"*.bees.example", "10.1.2.3"}, []string{"bee-1.other.example"}, "10.1.2.3"},
+		{[]string{"fd00::1"}, nil, "fd00::1"},
+		{[]string{"*.bees.example"}, nil, ""}, {nil, []string{"x"}, ""},
+	} {
+		files := a.IssueFiles(row.hosts)
+		p, err := Open(files.Cert, files.Key, quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Name(row.preferred); got != row.want {
+			t.Errorf("of %v, of which %v are preferred: %q, want %q", row.hosts, row.preferred, got, row.want)
+		}
+	}
+}
+
 // clock is a time that tests move.
 type clock struct{ time.Time }
 

@@ -52,7 +52,7 @@ type Worker struct {
 	TLSName string
 
 	place string // addressOf it, the same for one that is known in both ways
-	port int
+	port  int
 }
 
 // State is what a worker does, in one word: its status, with idle or busy for ready.
