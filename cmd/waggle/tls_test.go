@@ -72,11 +72,26 @@ func TestTLSPicture(t *testing.T) {
 	if o := succeed(t, list); !strings.Contains(o.out, "complete") {
 		t.Errorf("waggle jobs list: %s", o.out)
 	}
+	s.drawsForAQueen(a)
 	if status := s.greetSocket("waggle.example"); status != http.StatusSwitchingProtocols {
 		t.Errorf("wss: %d", status)
 	}
 	if status := s.greetSocket("evil.example"); status != http.StatusForbidden {
 		t.Errorf("wss by another's name: %d", status)
+	}
+}
+
+// drawsForAQueen has a worker report to a queen, both at https, and makes a picture through her.
+func (s *server) drawsForAQueen(a *certstest.Authority) {
+	s.Helper()
+	queen := startSecure(s, a, a.IssueFiles([]string{"127.0.0.1"}), "queen", "--ca", a.File)
+	worker := startSecure(s, a, a.IssueFiles([]string{"bee.example"}), "serve", "--queen-url", queen.url, "--ca", a.File)
+	eventually(s, time.Minute, "ready worker at the queen", func() bool {
+		_, events, marker := parts(s, queen.made(star(fields{"steps": 2})))
+		return marker == "[DONE]" && len(events) > 0
+	})
+	if text := queen.log.String() + worker.log.String(); strings.Contains(text, "level=ERROR") {
+		s.Errorf("the logs:\n%s", text)
 	}
 }
 
