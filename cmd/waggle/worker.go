@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -157,7 +159,7 @@ func (c *workerFlags) chooseQueen() error {
 }
 
 // report begins to report to the queen, if there is one.
-func (c *workerFlags) report(node job.Node, log *slog.Logger) (*beacon.Beacon, error) {
+func (c *serveCommand) report(node job.Node, log *slog.Logger) (*beacon.Beacon, error) {
 	if c.QueenURL == "" {
 		return nil, nil
 	}
@@ -165,7 +167,28 @@ func (c *workerFlags) report(node job.Node, log *slog.Logger) (*beacon.Beacon, e
 	if err != nil {
 		return nil, err
 	}
+	if doubt := c.doubt(); doubt != "" {
+		log.Warn(doubt, "queen", c.QueenURL)
+	}
 	return beacon.Start(beacon.Config{Queen: c.QueenURL, Token: c.QueenToken, Trust: trust, Log: log}, node), nil
+}
+
+// doubt says why the queen may hear this worker and not reach it; empty if nothing speaks against it.
+func (c *serveCommand) doubt() string {
+	loopback := func(host string) bool {
+		ip := net.ParseIP(host)
+		return host == "localhost" || ip != nil && ip.IsLoopback()
+	}
+	queen, err := url.Parse(c.QueenURL)
+	switch {
+	case err != nil:
+		return ""
+	case c.TLSCert != "":
+		return "queens call workers by http, and this one speaks https alone: she will not reach it"
+	case loopback(c.Bind) && !loopback(queen.Hostname()):
+		return "this worker listens to its own machine alone: a queen elsewhere will not reach it without --bind and --token"
+	}
+	return ""
 }
 
 // buildInfoFlag answers the question of a hive which it asks before it starts a worker.

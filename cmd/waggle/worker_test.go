@@ -180,3 +180,24 @@ func TestQueenFlags(t *testing.T) {
 		})
 	}
 }
+
+func TestQueenMayNotReach(t *testing.T) {
+	for args, word := range map[string]string{
+		"--queen-url http://localhost:7833":                                  "",
+		"--queen-url http://[::1]:7833 --bind localhost":                     "",
+		"--queen-url http://10.0.0.5:7833 --bind 0.0.0.0 --token honey":      "",
+		"--queen-url http://10.0.0.5:7833":                                   "--bind",
+		"--queen-url http://queen.example":                                   "--bind",
+		"--queen-url http://localhost:7833 --tls-cert c.pem --tls-key k.pem": "https",
+	} {
+		t.Run(args, func(t *testing.T) {
+			c, err := parsed(t, strings.Fields(args)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if doubt := c.doubt(); (doubt == "") != (word == "") || !strings.Contains(doubt, word) {
+				t.Errorf("doubts %q, want %q", doubt, word)
+			}
+		})
+	}
+}
