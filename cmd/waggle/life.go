@@ -4,7 +4,16 @@ import (
 	"log/slog"
 
 	"waggle/internal/job"
+	"waggle/internal/metrics"
 )
+
+// changed counts and logs what this process makes of jobs.
+func changed(m *metrics.Jobs, log *slog.Logger) func(was, now job.Record) {
+	return func(was, now job.Record) {
+		m.Changed(was, now)
+		logChange(log, was, now)
+	}
+}
 
 // logChange writes one line for each thing that happens to a job, by the process that made it happen. What was asked for in words and
 // pictures is between a client and its server: it is in no line.
@@ -35,7 +44,7 @@ func logEnd(log *slog.Logger, r job.Record) {
 	case r.State == job.Complete:
 		log.Info("job ended", "pictures", len(r.Pictures), "steps", r.Request.Steps*len(r.Pictures))
 	case r.State == job.Failed && r.Kind != job.InvalidInput:
-		log.Error("job ended", "kind", r.Kind)
+		log.Warn("job ended", "kind", r.Kind)
 	default:
 		log.Info("job ended", "kind", r.Kind)
 	}

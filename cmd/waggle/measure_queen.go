@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"log/slog"
 
 	"waggle/internal/metrics"
@@ -19,20 +20,37 @@ func ended(m *metrics.Queen, log *slog.Logger) func(queen.Job) {
 }
 
 // counted is who there is and what is under way, by state.
-func counted(s queen.Snapshot) (hives, workers, jobs metrics.Count) {
-	hives, workers, jobs = metrics.Count{}, metrics.Count{}, metrics.Count{}
+func counted(s queen.Snapshot) metrics.Fleet {
+	f := metrics.Fleet{Hives: metrics.Count{}, Workers: metrics.Count{}, Nodes: metrics.Count{}, Jobs: metrics.Count{}}
 	for _, h := range s.Hives {
 		if h.Online {
-			hives["online"]++
+			f.Hives["online"]++
 		} else {
-			hives["lost"]++
+			f.Hives["lost"]++
 		}
 	}
 	for _, w := range s.Workers {
-		workers[w.State()]++
+		f.Workers[w.State()]++
+	}
+	for _, n := range s.Nodes {
+		f.Nodes[string(n.Status)]++
 	}
 	for _, j := range s.Jobs {
-		jobs[string(j.State)]++
+		f.Jobs[string(j.State)]++
 	}
-	return hives, workers, jobs
+	return f
+}
+
+// measure shows what a queen knows to those who read her metrics.
+func (c *queenCommand) measure(m *metrics.Queen, q *queen.Queen) {
+	m.Fleet(func() metrics.Fleet { return counted(q.Own()) })
+	if len(c.NATS) == 0 {
+		return
+	}
+	m.Connected(func() error {
+		if why := q.Own().Cluster; why != "" {
+			return errors.New(why)
+		}
+		return nil
+	})
 }

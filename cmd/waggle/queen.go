@@ -43,7 +43,7 @@ func (c *queenCommand) serve(ctx context.Context) error {
 	}
 	log, meters := c.logger(), metrics.NewQueen(version)
 	to.Witness = meters
-	cluster, err := c.cluster(ctx, log)
+	cluster, err := c.cluster(ctx, meters.Jobs, log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -54,7 +54,7 @@ func (c *queenCommand) serve(ctx context.Context) error {
 		},
 		Cluster: cluster, Metrics: meters.Handler(log), Ended: ended(meters, log), Log: log,
 	})
-	meters.Fleet(func() (hives, workers, jobs metrics.Count) { return counted(q.Snapshot()) })
+	c.measure(meters, q)
 	if err := c.subscribe(q); err != nil {
 		q.Close()
 		return errors.Join(err, listener.Close())

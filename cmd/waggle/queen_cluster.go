@@ -10,6 +10,7 @@ import (
 	"waggle/internal/bus"
 	"waggle/internal/events"
 	"waggle/internal/job"
+	"waggle/internal/metrics"
 	"waggle/internal/queen"
 	"waggle/internal/queue"
 	"waggle/internal/store"
@@ -24,11 +25,11 @@ const (
 
 // cluster returns how the queen gets onto her cluster; nil if there is none. The first try is now: what cannot be mended by
 // waiting is an error. A cluster that does not answer is tried again while she works.
-func (c *queenCommand) cluster(ctx context.Context, log *slog.Logger) (func(context.Context) (*queen.Cluster, error), error) {
+func (c *queenCommand) cluster(ctx context.Context, m *metrics.Jobs, log *slog.Logger) (func(context.Context) (*queen.Cluster, error), error) {
 	if err := c.natsFlags.check(); err != nil || len(c.NATS) == 0 {
 		return nil, err
 	}
-	first, err := c.join(ctx, log, firstPatience)
+	first, err := c.join(ctx, m, log, firstPatience)
 	if err != nil && !errors.Is(err, bus.ErrNoAnswer) && !bus.Unreachable(err) {
 		return nil, err
 	}
@@ -37,12 +38,12 @@ func (c *queenCommand) cluster(ctx context.Context, log *slog.Logger) (func(cont
 			first = nil
 			return cluster, nil
 		}
-		return c.join(ctx, log, 0)
+		return c.join(ctx, m, log, 0)
 	}, nil
 }
 
 // join opens what lies on the cluster as a guest: it is the servers that say how much is kept and for how long.
-func (c *queenCommand) join(ctx context.Context, log *slog.Logger, patience time.Duration) (*queen.Cluster, error) {
+func (c *queenCommand) join(ctx context.Context, m *metrics.Jobs, log *slog.Logger, patience time.Duration) (*queen.Cluster, error) {
 	o := c.natsFlags.options(log)
 	o.Guest, o.Patience = true, patience
 	b, err := bus.OpenContext(ctx, o)
@@ -50,7 +51,7 @@ func (c *queenCommand) join(ctx context.Context, log *slog.Logger, patience time
 		return nil, advised(err)
 	}
 	w := &worker{bus: b}
-	if err := w.visit(ctx, log); err != nil {
+	if err := w.visit(ctx, m, log); err != nil {
 		w.close()
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func (c *queenCommand) join(ctx context.Context, log *slog.Logger, patience time
 }
 
 // visit opens what a guest needs of what open opens.
-func (w *worker) visit(ctx context.Context, log *slog.Logger) (err error) {
+func (w *worker) visit(ctx context.Context, m *metrics.Jobs, log *slog.Logger) (err error) {
 	js, replicas := w.bus.JetStream, w.bus.Replicas
 	if w.store, err = store.Open(ctx, js, store.Options{Bytes: math.MaxInt64, Replicas: replicas, Log: log}); err != nil {
 		return err
@@ -69,7 +70,7 @@ func (w *worker) visit(ctx context.Context, log *slog.Logger) (err error) {
 	if w.events, err = events.Open(ctx, js, events.Options{Replicas: replicas, Log: log}); err != nil {
 		return err
 	}
-	w.queue, err = queue.Open(ctx, js, queue.Options{Guest: true, Replicas: replicas, Log: log, Ended: w.tellEnd(log)})
+	w.queue, err = queue.Open(ctx, js, queue.Options{Guest: true, Replicas: replicas, Log: log, Ended: w.tellEnd(log), Changed: changed(m, log)})
 	return err
 }
 

@@ -88,10 +88,22 @@ func TestNoSecretIsLogged(t *testing.T) {
 	q.made(secretly)
 	q.refusals()
 
+	guest := startCommand(t, withSecrets(t, "queen", "--port", "0", "--log-level", "debug", "--nats", address))
+	guest.token = tokenSecret
+	guest.awaitNodes(1)
+	delete(secretly, "width")
+	guest.made(secretly)
+	guest.refusals()
+	if values := guest.metrics(); values["waggle_nats_connected"] != 1 || values["waggle_jobs_submitted_total"] < 1 || values[`waggle_queen_nodes{state="ready"}`]+values[`waggle_queen_nodes{state="busy"}`] != 1 {
+		t.Errorf("a queen on a cluster tells %v", values)
+	}
+
 	cluster.Servers[0].Kill()
 	until(t, "the loss of NATS is logged", func() bool { return strings.Contains(s.log.String(), "NATS is lost") })
 	s.stop()
 	q.stop()
+	guest.stop()
+	without(t, "the log of a queen on a cluster", guest.log.String())
 	without(t, "the worker's log", s.log.String())
 	without(t, "the queen's log", q.log.String())
 	for _, part := range []string{`"msg":"job ended"`, `"msg":"request"`, `"msg":"webhook`, `"client":"127.0.0.1"`} {

@@ -142,11 +142,8 @@ func (w *worker) open(ctx context.Context, c *serveCommand, log *slog.Logger) (e
 	}
 	w.queue, err = queue.Open(ctx, js, queue.Options{
 		Length: c.Queue, Finished: c.KeepJobs, Expiry: c.Keep, Room: w.bus.Room, Replicas: replicas, Log: log,
-		Ended: w.tellEnd(log),
-		Changed: func(was, now job.Record) {
-			w.meters.Changed(was, now)
-			logChange(log, was, now)
-		},
+		Ended:   w.tellEnd(log),
+		Changed: changed(w.meters.Jobs, log),
 		Dropped: func(ctx context.Context, id job.ID) {
 			warn(log, "drop an old job", id, errors.Join(w.events.Forget(ctx, id), w.store.Remove(ctx, id)))
 		},

@@ -39,6 +39,11 @@ func newProcess(version string) Process {
 	return p
 }
 
+// Connected tells whether the servers that keep jobs can be reached.
+func (p *Process) Connected(ask func() error) {
+	p.gauge("waggle_nats_connected", "1 while the servers that keep jobs can be reached, else 0.", func() float64 { return truth(ask() == nil) })
+}
+
 // Handler answers readers.
 func (p *Process) Handler(log *slog.Logger) http.Handler {
 	return promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{

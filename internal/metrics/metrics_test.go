@@ -65,8 +65,9 @@ func usedQueen() *Queen {
 	q.Ended(job.Complete, "image_generation", 2*time.Second)
 	q.Ended(job.Failed, "", time.Second)
 	q.Ended(job.Cancelled, "image_generation", 0)
-	q.Fleet(func() (hives, workers, jobs Count) {
-		return Count{"online": 2}, Count{"idle": 3, "busy": 1}, Count{"queued": 1, "complete": 7}
+	q.Connected(func() error { return nil })
+	q.Fleet(func() Fleet {
+		return Fleet{Count{"online": 2}, Count{"idle": 3, "busy": 1}, Count{"ready": 5}, Count{"queued": 1, "complete": 7}}
 	})
 	return q
 }
@@ -77,7 +78,7 @@ func TestQueen(t *testing.T) {
 		`waggle_queen_job_seconds_sum{operation="image_generation"} 2`, `waggle_queen_job_seconds_count{operation="other"} 1`,
 		`waggle_queen_hives{state="online"} 2`, `waggle_queen_hives{state="lost"} 0`,
 		`waggle_queen_workers{state="idle"} 3`, `waggle_queen_workers{state="busy"} 1`, `waggle_queen_workers{state="starting"} 0`,
-		`waggle_queen_jobs{state="queued"} 1`, `waggle_queen_jobs{state="running"} 0`,
+		`waggle_queen_nodes{state="ready"} 5`, `waggle_nats_connected 1`, `waggle_queen_jobs{state="queued"} 1`, `waggle_queen_jobs{state="running"} 0`,
 	)
 }
 

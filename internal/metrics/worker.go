@@ -12,11 +12,8 @@ import (
 // Worker is what a server with a queue and devices has. It is its engines' Meter.
 type Worker struct {
 	Process
-	models, kinds names
-
-	submitted, started prometheus.Counter
-	ended, failed      *prometheus.CounterVec
-	waited, ran        prometheus.Observer
+	*Jobs
+	models names
 
 	steps, failures, resets *prometheus.CounterVec
 	step, picture, load     *prometheus.HistogramVec
@@ -27,26 +24,9 @@ type Worker struct {
 // NewWorker returns a worker's metrics.
 func NewWorker(version string) *Worker {
 	w := &Worker{Process: newProcess(version)}
-	w.jobs()
+	w.Jobs = newJobs(&w.Process)
 	w.drawing()
 	return w
-}
-
-func (w *Worker) jobs() {
-	w.submitted = w.count("waggle_jobs_submitted_total", "Jobs taken in here.")
-	w.started = w.count("waggle_jobs_started_total", "Runs of jobs begun here; a job that was paused or handed back is begun again.")
-	w.ended = w.countBy("waggle_jobs_ended_total", "Jobs ended here, by how.", "state", words(job.Complete, job.Failed, job.Cancelled)...)
-	kinds := words(job.InvalidInput, job.ModelNotFound, job.ModelInvalid, job.OutOfMemory, job.DeviceLost, job.AttemptsExhausted, job.Internal)
-	w.failed = w.countBy("waggle_jobs_failed_total", "Jobs that failed here, by the kind of failure.", "kind", kinds...)
-	w.waited = w.measure("waggle_job_wait_seconds", "From a job's submission to its first start here.", forWaiting)
-	w.ran = w.measure("waggle_job_run_seconds", "The last run of jobs that ended here, all pictures.", forPictures)
-}
-
-func words[T ~string](list ...T) (words []string) {
-	for _, word := range list {
-		words = append(words, string(word))
-	}
-	return words
 }
 
 func (w *Worker) drawing() {
@@ -61,29 +41,6 @@ func (w *Worker) drawing() {
 	w.failures = w.countBy("waggle_device_failures_total", "Failed calls on devices for pictures under way, which are tried again from their checkpoints.",
 		"reason", "hung", "panic", "lost", "memory", "other")
 	w.resets = w.countBy("waggle_device_resets_total", "Devices abandoned and opened anew.", "reason", "hung", "panic", "lost")
-}
-
-// Changed counts a change of a job that this process has written. was is the zero Record for a new job.
-func (w *Worker) Changed(was, now job.Record) {
-	switch {
-	case was.ID == "":
-		w.submitted.Inc()
-	case now.State == job.Running:
-		w.started.Inc()
-		if was.Started.IsZero() {
-			seconds(w.waited, now.Started.Sub(now.Created))
-		}
-	}
-	if !now.State.Final() {
-		return
-	}
-	w.ended.WithLabelValues(string(now.State)).Inc()
-	if now.State == job.Failed {
-		w.failed.WithLabelValues(w.kinds.of(string(now.Kind))).Inc()
-	}
-	if was.State == job.Running {
-		seconds(w.ran, now.Finished.Sub(now.Started))
-	}
 }
 
 // Stepped implements engine.Meter.
@@ -140,11 +97,6 @@ func (w *Worker) Queue(limit int, depth func() func(job.State, job.Priority) int
 func (w *Worker) PreviewBytes(ask func() int64) {
 	w.asked("waggle_preview_bytes_total", "Bytes of previews sent, to all who look.", prometheus.CounterValue, nil,
 		func(tell tell) { tell(float64(ask())) })
-}
-
-// Connected tells whether the servers that keep jobs can be reached.
-func (w *Worker) Connected(ask func() error) {
-	w.gauge("waggle_nats_connected", "1 while the servers that keep jobs can be reached, else 0.", func() float64 { return truth(ask() == nil) })
 }
 
 // Device is how one device is now.

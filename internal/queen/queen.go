@@ -246,14 +246,20 @@ type Snapshot struct {
 
 // Snapshot returns who there is and what goes on.
 func (q *Queen) Snapshot() Snapshot {
+	s := q.Own()
+	for _, j := range q.sharedJobs(q.ctx, listLimit) {
+		s.Jobs = append(s.Jobs, j.brief())
+	}
+	slices.SortStableFunc(s.Jobs, func(a, b Job) int { return b.Created.Compare(a.Created) })
+	return s
+}
+
+// Own is a Snapshot without the jobs of the cluster.
+func (q *Queen) Own() Snapshot {
 	hives, workers := q.fleet.snapshot()
 	s := Snapshot{Time: time.Now(), Hives: hives, Workers: workers, Nodes: q.sharedNodes(q.ctx), Jobs: q.shelf.list()}
 	if _, err := q.shared(); err != nil {
 		s.Cluster = err.Error()
 	}
-	for _, j := range q.sharedJobs(q.ctx, listLimit) {
-		s.Jobs = append(s.Jobs, j.brief())
-	}
-	slices.SortStableFunc(s.Jobs, func(a, b Job) int { return b.Created.Compare(a.Created) })
 	return s
 }
