@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"waggle/internal/door"
@@ -19,6 +20,16 @@ func TestPublic(t *testing.T) {
 	for _, private := range []string{"/info", "/v1/jobs", "/v1/jobs/x", "/v1/jobs/x/stream", "/v1/models", "/v1/ws", "/v1/nope", "//", "/static"} {
 		if a := h.get(private); a.StatusCode != 401 {
 			t.Errorf("%s: %d without a token", private, a.StatusCode)
+		}
+	}
+}
+
+// TestPublicAndBack: what begins like a public path and leads elsewhere is not public.
+func TestPublicAndBack(t *testing.T) {
+	h := start(t, script{}, func(c *Config) { c.Door.Keys = []door.Key{{Secret: "abc"}} })
+	for _, path := range []string{"/static/../v1/jobs", "/static/%2e%2e/v1/jobs", "/static/..%2fv1/jobs", "/static//../../v1/jobs", "/health/../v1/jobs", "//static/../v1/jobs"} {
+		if a := h.get(path); a.StatusCode < 300 || strings.Contains(string(a.body), "jobs\":") {
+			t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
 		}
 	}
 }

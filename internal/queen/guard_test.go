@@ -3,6 +3,7 @@ package queen
 import (
 	"encoding/base64"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -59,5 +60,24 @@ func TestGuard(t *testing.T) {
 				t.Errorf("allows origin %q", origin)
 			}
 		})
+	}
+}
+
+// Where a worker is that a known proxy passed on is what the proxy says; what
+// anybody else says of it is not believed.
+func TestWorkerBehindProxy(t *testing.T) {
+	for proxy, want := range map[string]string{"10.0.0.0/8": "http://192.0.2.9:8080", "10.9.9.9/32": "http://10.1.1.1:8080"} {
+		q := New(Config{Door: door.Config{Proxies: door.Proxies{netip.MustParsePrefix(proxy)}}})
+		defer q.Close()
+		r := httptest.NewRequest("POST", "http://localhost/v1/worker-heartbeat", strings.NewReader(
+			`{"worker":{"id":"w","model_id":"m","device":"d","port":8080,"status":"ready","implementation":"i","version":"v"},"timestamp":"2026-11-24T12:00:00Z"}`))
+		r.RemoteAddr = "10.1.1.1:5"
+		r.Header.Set("X-Forwarded-For", "127.0.0.1, 192.0.2.9")
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		q.Handler().ServeHTTP(w, r)
+		if list := q.Snapshot().Workers; w.Code != 200 || len(list) != 1 || list[0].URL != want {
+			t.Errorf("with proxies in %s: %d %s, %+v; want %s", proxy, w.Code, w.Body, list, want)
+		}
 	}
 }
