@@ -79,7 +79,8 @@ func secureHeaders(h http.Header, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()")
-	if name := hostOf(r.Host); Secure(r) && !strings.EqualFold(name, "localhost") { // there it would hold for every other server too
+	// It holds for all ports of a name: only where the server has the usual one, and so the name, and never on one's own machine.
+	if ours := hostOf(r.Host) == r.Host && !strings.EqualFold(r.Host, "localhost"); ours && Secure(r) {
 		h.Set("Strict-Transport-Security", "max-age=2592000") // 30 days
 	}
 }
@@ -116,7 +117,7 @@ func (d *Door) originAllowed(h http.Header, r *http.Request) bool {
 	every := slices.Contains(d.Origins, "*")
 	if !every && !slices.Contains(d.Origins, origin) {
 		u, err := url.Parse(origin)
-		return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) && (u.Scheme == "https" || r.TLS == nil)
+		return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) && (u.Scheme == "https" || !Secure(r))
 	}
 	if every {
 		origin = "*"

@@ -105,6 +105,14 @@ func TestProxied(t *testing.T) {
 	if a := h.get("/health", "X-Forwarded-Proto: https", "Host: localhost"); a.Header.Get("Strict-Transport-Security") != "" {
 		t.Errorf("localhost is told to be strict for every server on it")
 	}
+	if a := h.get("/health", "X-Forwarded-Proto: https", "X-Forwarded-Host: pictures.example:8443"); a.Header.Get("Strict-Transport-Security") != "" {
+		t.Errorf("a server beside others is strict for them too")
+	}
+	for origin, want := range map[string]int{"https://pictures.example": 200, "http://pictures.example": 403} {
+		if a := h.get("/who", "Authorization: Bearer abc", "X-Forwarded-Proto: https", "X-Forwarded-Host: pictures.example", "Origin: "+origin); a.StatusCode != want {
+			t.Errorf("a script of %s: %d, want %d", origin, a.StatusCode, want)
+		}
+	}
 	plain := open(t, Config{})
 	if a := plain.get("/who", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https"); a.text != "127.0.0.1" || a.Header.Get("Strict-Transport-Security") != "" {
 		t.Errorf("without a proxy that is known: of %s, %v", a.text, a.Header)
