@@ -49,6 +49,7 @@ func (c *queenCommand) serve(ctx context.Context) error {
 	}
 	q := queen.New(queen.Config{
 		Version: version, Built: built(), WorkerToken: c.WorkerToken, Trust: trust, Door: to,
+		Docs: web.Docs,
 		Page: func(now func() queen.Snapshot) http.Handler {
 			return web.QueenHandler(version, func() web.Fleet { return fleetView(now()) })
 		},

@@ -101,7 +101,7 @@ func (c *serveCommand) worker(ctx context.Context) (*worker, error) {
 	w.api = api.New(api.Config{
 		Queue: w.queue, Events: w.events, Store: w.store, NodeID: node.ID, Log: log,
 		Tokenize: w.catalog.tokenize, Webhook: w.webhooks.Check, Metrics: w.meters.Handler(log),
-		Reachable: w.bus.Connected, Door: to, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
+		Reachable: w.bus.Connected, Door: to, Docs: web.Docs, Version: version, Page: web.Handler(web.Options{Examples: c.examples(), Version: version}),
 	})
 	return w, nil
 }

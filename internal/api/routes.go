@@ -13,6 +13,7 @@ const (
 	tagPictures = "Pictures"
 	tagFleet    = "Models and nodes"
 	tagServer   = "Server"
+	tagAliases  = "Aliases"
 )
 
 // about is what the document says of the server as a whole.
@@ -28,6 +29,7 @@ func (s *Server) info() openapi.Info {
 			{Name: tagPictures, Description: "What has been drawn."},
 			{Name: tagFleet, Description: "What there is to choose from, and who computes."},
 			{Name: tagServer, Description: "Whether it lives, what it is, and its pages."},
+			{Name: tagAliases, Description: "Other addresses of the same, for clients that know those."},
 		},
 	}
 }
@@ -71,7 +73,7 @@ func (s *Server) jobRoutes() openapi.Table {
 	}
 	return openapi.Table{
 		post, stream,
-		post.Alias("/v1/inference", "submitInference"), stream.Alias("/v1/inference/{id}/stream", "followInference"),
+		post.Alias("/v1/inference", "submitInference").In(tagAliases), stream.Alias("/v1/inference/{id}/stream", "followInference").In(tagAliases),
 		{
 			Method: "GET", Path: "/v1/jobs", Handler: s.listJobs, Name: "listJobs", Tag: tagJobs, Summary: "List jobs",
 			Description: "The newest first. The id of the last one of a page, as `before`, asks for the next page.",

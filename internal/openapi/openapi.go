@@ -115,6 +115,12 @@ func (r Route) Alias(path, name string) Route {
 	return r
 }
 
+// In is the route in another group.
+func (r Route) In(tag string) Route {
+	r.Tag = tag
+	return r
+}
+
 // Metrics is the route of measurements.
 func Metrics(handler http.Handler, tag string) Route {
 	return Route{
