@@ -28,31 +28,30 @@ func EventTypes() []EventType {
 type Event struct {
 	// Number is the event's place in its job's stream, from 1, without gaps.
 	Number uint64    `json:"-"`
-	Type   EventType `json:"type"`
+	Type   EventType `json:"type"` // what happened
 
-	State State `json:"state,omitempty"` // of a ChangeEvent: queued, running or paused
+	State State `json:"state,omitempty"` // of a change: queued, running or paused
 
-	Step    int     `json:"step,omitempty"` // 1…Total
-	Total   int     `json:"total,omitempty"`
-	Percent float64 `json:"percent,omitempty"`
+	Step    int     `json:"step,omitempty"`    // the step that was done, from 1
+	Total   int     `json:"total,omitempty"`   // steps of all the job's pictures
+	Percent float64 `json:"percent,omitempty"` // of them that are done
 
-	Message string `json:"message,omitempty"`
-	Kind    Kind   `json:"kind,omitempty"`
+	Message string `json:"message,omitempty"` // of an error, for people
+	Kind    Kind   `json:"kind,omitempty"`    // of an error, for programs
 
-	Image     string  `json:"image,omitempty"` // base64 of a PNG
-	Format    string  `json:"format,omitempty"`
-	Seed      *uint64 `json:"seed,omitempty"`
-	Width     int     `json:"width,omitempty"`
-	Height    int     `json:"height,omitempty"`
-	ElapsedMS int64   `json:"elapsed_ms,omitempty"`
-	// Images are all pictures of a batch of more than one, the first included.
-	Images []Image `json:"images,omitempty"`
+	Image     string  `json:"image,omitempty"`      // base64 of a PNG: a preview, or the finished picture, the first of several
+	Format    string  `json:"format,omitempty"`     // of the image: png
+	Seed      *uint64 `json:"seed,omitempty"`       // of the finished picture
+	Width     int     `json:"width,omitempty"`      // of the finished picture, in pixels
+	Height    int     `json:"height,omitempty"`     // of the finished picture, in pixels
+	ElapsedMS int64   `json:"elapsed_ms,omitempty"` // that the job was computed
+	Images    []Image `json:"images,omitempty"`     // all pictures where there are several, the first included
 }
 
 // Image is one picture of a batch in a CompleteEvent.
 type Image struct {
 	Image string `json:"image,omitempty"` // base64 of a PNG
-	Seed  uint64 `json:"seed"`
+	Seed  uint64 `json:"seed"`            // that it was drawn from
 }
 
 // Final reports whether the event is its job's last.

@@ -124,18 +124,18 @@ func KindOf(err error) Kind {
 
 // Record is all that is known of a job, as the queue keeps it.
 type Record struct {
-	ID      ID      `json:"id"`
-	State   State   `json:"state"`
-	Request Request `json:"request"`
+	ID      ID      `json:"id"`      // its name
+	State   State   `json:"state"`   // where it stands
+	Request Request `json:"request"` // the operation, with all values that were filled in
 	// Digest identifies the request as it was submitted, before a seed was
 	// chosen for it: two submissions under one id are the same job if their
 	// digests are equal.
 	Digest string `json:"digest,omitempty"`
-	Seed   uint64 `json:"seed"`
+	Seed   uint64 `json:"seed"` // of its first picture
 
-	Created  time.Time `json:"created"`
-	Started  time.Time `json:"started,omitzero"`
-	Finished time.Time `json:"finished,omitzero"`
+	Created  time.Time `json:"created"`           // when it was submitted
+	Started  time.Time `json:"started,omitzero"`  // when it began to be drawn
+	Finished time.Time `json:"finished,omitzero"` // when it ended
 
 	// Node is the id of the node that runs or ran the job.
 	Node string `json:"node,omitempty"`
@@ -158,16 +158,16 @@ type Record struct {
 
 // Outcome is how a job ended. State is one of the final ones.
 type Outcome struct {
-	Kind     Kind          `json:"kind,omitempty"`
-	Message  string        `json:"message,omitempty"`
-	Pictures []Picture     `json:"pictures,omitempty"`
+	Kind     Kind          `json:"kind,omitempty"`     // why it failed, for programs
+	Message  string        `json:"message,omitempty"`  // why it failed, for people
+	Pictures []Picture     `json:"pictures,omitempty"` // in their order
 	Elapsed  time.Duration `json:"elapsed,omitempty"`
 }
 
 // Picture describes one finished picture; its bytes are in the store under the
 // job's id and this picture's place in the list.
 type Picture struct {
-	Seed   uint64 `json:"seed"`
-	Width  int    `json:"width"`
-	Height int    `json:"height"`
+	Seed   uint64 `json:"seed"`   // that it was drawn from
+	Width  int    `json:"width"`  // in pixels
+	Height int    `json:"height"` // in pixels
 }

@@ -7,7 +7,7 @@ type Report struct {
 	Step  int `json:"step,omitempty"`  // of a job that is not over: the last step reported, 1…Total
 	Total int `json:"total,omitempty"` // steps of all its pictures
 
-	ElapsedMS int64 `json:"elapsed_ms,omitempty"`
+	ElapsedMS int64 `json:"elapsed_ms,omitempty"` // that it was computed
 	// Nanoseconds hides the record's own member, which has no unit in its name.
 	Nanoseconds *struct{} `json:"elapsed,omitempty"`
 }

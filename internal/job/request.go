@@ -44,54 +44,48 @@ const (
 // the operation's name beside the members. Make one with NewRequest or Parse,
 // which fill in the wire's defaults; the zero value is not valid.
 type Request struct {
-	Operation Operation `json:"operation"`
-	HiveID    string    `json:"hive_id"`
-	Model     string    `json:"model"`
-	WorkerID  string    `json:"worker_id,omitempty"`
+	Operation Operation `json:"operation"`           // what to do
+	HiveID    string    `json:"hive_id"`             // for queens: the hive whose worker shall do it; localhost for any
+	Model     string    `json:"model"`               // its name; a server that does not have it uses its own
+	WorkerID  string    `json:"worker_id,omitempty"` // for queens: the worker that shall do it
 
-	Prompt         string  `json:"prompt"`
-	NegativePrompt string  `json:"negative_prompt,omitempty"`
-	Steps          int     `json:"steps"`          // 1…150
-	GuidanceScale  float64 `json:"guidance_scale"` // 0…20
-	// Seed is nil when any seed will do.
-	Seed *uint64 `json:"seed,omitempty"`
-	// Width and Height are in pixels, multiples of 8; zero for the operations
-	// that take their size from a picture.
-	Width  int `json:"width,omitempty"`
-	Height int `json:"height,omitempty"`
+	Prompt         string  `json:"prompt"`                    // what to draw
+	NegativePrompt string  `json:"negative_prompt,omitempty"` // what not to draw
+	Steps          int     `json:"steps"`                     // steps from noise to picture
+	GuidanceScale  float64 `json:"guidance_scale"`            // how closely to keep to the prompt; up to 1 the negative prompt has no effect
+	Seed           *uint64 `json:"seed,omitempty"`            // the same seed gives the same picture; without it any will do
+	Width          int     `json:"width,omitempty"`           // in pixels; other operations take it from their picture
+	Height         int     `json:"height,omitempty"`          // in pixels; other operations take it from their picture
 
-	// Strength is how much of the schedule a transform runs, 0…1.
-	Strength float64 `json:"-"`
-	// InputImage and MaskImage are PNG or JPEG files (base64 in JSON).
-	InputImage []byte `json:"-"`
-	MaskImage  []byte `json:"mask_image,omitempty"`
-	LoRAs      []LoRA `json:"loras,omitempty"`
+	Strength   float64 `json:"-"`                    // how much of the schedule is run on the picture: 1 leaves nothing of it
+	InputImage []byte  `json:"-"`                    // PNG or JPEG: the picture to start from
+	MaskImage  []byte  `json:"mask_image,omitempty"` // PNG or JPEG: white where to repaint, black where to keep
+	LoRAs      []LoRA  `json:"loras,omitempty"`      // small changes to the model
 
-	// ID is the client's own id for the job; empty lets the server choose.
-	ID         ID         `json:"id,omitempty"`
-	Sampler    string     `json:"sampler,omitempty"` // a name of the node's choices
-	Schedule   string     `json:"schedule,omitempty"`
-	Sigmas     []float64  `json:"sigmas,omitempty"` // descending, ending in 0
-	Dialect    string     `json:"dialect,omitempty"`
-	Batch      int        `json:"batch,omitempty"` // 1…64
-	Priority   Priority   `json:"priority,omitempty"`
-	StopAtStep int        `json:"stop_at_step,omitempty"` // 0: run through
-	ClipSkip   int        `json:"clip_skip,omitempty"`    // 1…12 from the end, 1 the last layer; 0 the model's own
-	VAE        string     `json:"vae,omitempty"`
-	Eta        *float64   `json:"eta,omitempty"`
-	CFGRescale float64    `json:"cfg_rescale,omitempty"` // 0…1
-	Variation  *Variation `json:"variation,omitempty"`
-	Tile       string     `json:"tile,omitempty"`
-	Precision  string     `json:"precision,omitempty"`
+	ID         ID         `json:"id,omitempty"`           // the job's id, of the client's choice; without it the server chooses
+	Sampler    string     `json:"sampler,omitempty"`      // one of those of /v1/samplers
+	Schedule   string     `json:"schedule,omitempty"`     // of noise: one of those of /v1/samplers
+	Sigmas     []float64  `json:"sigmas,omitempty"`       // a schedule of one's own: descending, ending in 0, one more than there are steps
+	Dialect    string     `json:"dialect,omitempty"`      // the program whose noise, prompt weights and rounding are followed
+	Batch      int        `json:"batch,omitempty"`        // how many pictures: each has a seed greater by 1 than the one before
+	Priority   Priority   `json:"priority,omitempty"`     // the line in which the job waits
+	StopAtStep int        `json:"stop_at_step,omitempty"` // the step behind which the job pauses; 0: it runs through
+	ClipSkip   int        `json:"clip_skip,omitempty"`    // the layer of the text network whose answer counts: 1 the last, 2 the one before; 0 the model's own
+	VAE        string     `json:"vae,omitempty"`          // name of another decoder than the model's
+	Eta        *float64   `json:"eta,omitempty"`          // how much fresh noise a sampler adds that can do without
+	CFGRescale float64    `json:"cfg_rescale,omitempty"`  // how far contrast is brought back that a high guidance_scale raises
+	Variation  *Variation `json:"variation,omitempty"`    // a little of another seed's noise
+	Tile       string     `json:"tile,omitempty"`         // the directions in which the picture shall continue itself without a seam
+	Precision  string     `json:"precision,omitempty"`    // f32 computes with 32 bits everywhere
 
-	MaskBlur    int    `json:"mask_blur,omitempty"` // pixels
-	MaskFill    string `json:"mask_fill,omitempty"`
-	OnlyMasked  bool   `json:"only_masked,omitempty"`
-	MaskPadding int    `json:"mask_padding,omitempty"` // pixels
+	MaskBlur    int    `json:"mask_blur,omitempty"`    // how soft the mask's edge is made, in pixels
+	MaskFill    string `json:"mask_fill,omitempty"`    // what lies under the mask at first
+	OnlyMasked  bool   `json:"only_masked,omitempty"`  // whether only what is near the mask is drawn, enlarged
+	MaskPadding int    `json:"mask_padding,omitempty"` // how much around the mask is drawn then, in pixels
 
-	Hires    *Hires    `json:"hires,omitempty"`
-	Controls []Control `json:"controls,omitempty"`
-	Webhook  *Webhook  `json:"webhook,omitempty"`
+	Hires    *Hires    `json:"hires,omitempty"`    // draw small, enlarge, refine
+	Controls []Control `json:"controls,omitempty"` // other pictures that steer this one
+	Webhook  *Webhook  `json:"webhook,omitempty"`  // whom to tell of the job's end
 
 	// Client is who sent the request: jobs of a priority are shared out fairly
 	// between clients. It is not on the wire and no part of the content.
@@ -101,38 +95,38 @@ type Request struct {
 // LoRA adds a low-rank change to the weights. Path is a name in the server's
 // LoRA folder, never a path of the machine; the wire's name for it is older.
 type LoRA struct {
-	Path     string  `json:"path"`
-	Strength float64 `json:"strength"` // −10…10
+	Path     string  `json:"path"`     // a name in the server's folder, never a path
+	Strength float64 `json:"strength"` // how much of it
 }
 
 // Variation mixes the noise of a second seed into the first's.
 type Variation struct {
-	Seed     uint64  `json:"seed"`
-	Strength float64 `json:"strength"` // 0…1
+	Seed     uint64  `json:"seed"`     // the other seed
+	Strength float64 `json:"strength"` // how much of its noise
 }
 
 // Hires makes the picture small, enlarges it and refines it.
 type Hires struct {
-	Scale    float64 `json:"scale"` // 1…4
-	Upscaler string  `json:"upscaler,omitempty"`
-	Steps    int     `json:"steps,omitempty"`
-	Strength float64 `json:"strength"` // 0…1
-	Sampler  string  `json:"sampler,omitempty"`
+	Scale    float64 `json:"scale"`              // how many times as wide and high
+	Upscaler string  `json:"upscaler,omitempty"` // what enlarges it
+	Steps    int     `json:"steps,omitempty"`    // to refine it; 0: as many as before
+	Strength float64 `json:"strength"`           // how much of the schedule is run to refine it
+	Sampler  string  `json:"sampler,omitempty"`  // to refine it; without it the same
 }
 
 // Control steers a picture by another (ControlNet, T2I-Adapter).
 type Control struct {
-	Model        string  `json:"model"`
-	Image        []byte  `json:"image"`
-	Preprocessor string  `json:"preprocessor,omitempty"`
-	Strength     float64 `json:"strength"`
-	Start        float64 `json:"start"` // 0…1 of the steps
-	End          float64 `json:"end"`
+	Model        string  `json:"model"`                  // name of the network that reads the picture
+	Image        []byte  `json:"image"`                  // PNG or JPEG
+	Preprocessor string  `json:"preprocessor,omitempty"` // what is made of the picture first
+	Strength     float64 `json:"strength"`               // how much it steers
+	Start        float64 `json:"start"`                  // the part of the steps after which it begins to
+	End          float64 `json:"end"`                    // the part of the steps after which it ends
 }
 
 // Webhook is told when the job has ended.
 type Webhook struct {
-	URL string `json:"url"`
+	URL string `json:"url"` // http or https, of a host that the server's operator lets be told
 }
 
 // NewRequest returns a request with the wire's defaults, whatever the model's
