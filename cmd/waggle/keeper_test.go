@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
@@ -223,59 +222,60 @@ func TestKeeperForeignWorker(t *testing.T) {
 	})
 }
 
-// TestKeeperPictures: what is sent of the files, and which are refused before anybody is asked.
-func TestKeeperPictures(t *testing.T) {
-	t.Parallel()
-	f, dir := newWorker(t), t.TempDir()
-	f.events = func(w io.Writer, _ *http.Request) { io.WriteString(w, completed(pngText(t, 8, 8))) }
-	path := func(name string) string { return filepath.Join(dir, name) }
+// pictureFiles makes pictures of all kinds of sizes, and files that are none.
+func pictureFiles(t *testing.T) (path func(name string) string) {
+	t.Helper()
+	dir := t.TempDir()
+	path = func(name string) string { return filepath.Join(dir, name) }
 	for name, size := range map[string]image.Point{"in.png": {96, 64}, "small.png": {64, 56}, "wide.png": {2056, 64}, "dot.png": {1, 1}} {
 		writePNG(t, path(name), size.X, size.Y)
 	}
-	if err := os.WriteFile(path("notes.png"), []byte("these are notes"), 0o644); err != nil {
-		t.Fatal(err)
+	for name, data := range map[string][]byte{"notes.png": []byte("these are notes"), "half.png": readFile(t, path("in.png"))[:60]} {
+		if err := os.WriteFile(path(name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(path("half.png"), readFile(t, path("in.png"))[:60], 0o644); err != nil {
-		t.Fatal(err)
+	return path
+}
+
+// TestKeeperSendsPictures: pictures go out as they are, WebP as PNG.
+func TestKeeperSendsPictures(t *testing.T) {
+	t.Parallel()
+	f, path := newWorker(t), pictureFiles(t)
+	f.events = func(w io.Writer, _ *http.Request) { io.WriteString(w, completed(pngText(t, 8, 8))) }
+	send := func(mask string) (sent map[string]any) {
+		succeed(t, command(t, "inpaint", "a boat", "--input", path("in.png"), "--mask", mask, "--model", "m", "--hive", "garden", "--worker", "w", "--json", "--server", f.URL))
+		decodeLine(t, received(t, f.posts, time.Minute, "operation"), &sent)
+		return sent
 	}
-	webpFile, err := filepath.Abs("../../internal/picture/testdata/lossless.webp")
+	sent := send(path("dot.png"))
+	want := map[string]any{"operation": "image_inpaint", "hive_id": "garden", "worker_id": "w", "model": "m", "prompt": "a boat", "steps": 20.0, "guidance_scale": 7.5,
+		"init_image": base64.StdEncoding.EncodeToString(readFile(t, path("in.png"))), "mask_image": base64.StdEncoding.EncodeToString(readFile(t, path("dot.png"))),
+		"width": nil, "strength": nil}
+	for name, value := range want {
+		if sent[name] != value {
+			t.Errorf("%s: %.100v, want %.100v", name, sent[name], value)
+		}
+	}
+
+	file, err := filepath.Abs("../../internal/picture/testdata/lossless.webp")
 	if err != nil {
 		t.Fatal(err)
 	}
+	img, err := webp.Decode(bytes.NewReader(readFile(t, file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mask, err := base64.StdEncoding.DecodeString(send(file)["mask_image"].(string))
+	if got, pngErr := png.Decode(bytes.NewReader(mask)); err != nil || pngErr != nil || got.Bounds() != img.Bounds() {
+		t.Errorf("a WebP file is sent as %.20q: %v, %v", mask, err, pngErr)
+	}
+}
 
-	t.Run("sent", func(t *testing.T) {
-		succeed(t, command(t, "inpaint", "a boat", "--input", path("in.png"), "--mask", path("dot.png"), "--model", "m", "--hive", "garden", "--worker", "w", "--json", "--server", f.URL))
-		var sent map[string]any
-		if err := json.Unmarshal([]byte(received(t, f.posts, time.Minute, "operation")), &sent); err != nil {
-			t.Fatal(err)
-		}
-		want := map[string]any{"operation": "image_inpaint", "hive_id": "garden", "worker_id": "w", "model": "m", "prompt": "a boat", "steps": 20.0, "guidance_scale": 7.5,
-			"init_image": base64.StdEncoding.EncodeToString(readFile(t, path("in.png"))), "mask_image": base64.StdEncoding.EncodeToString(readFile(t, path("dot.png")))}
-		for name, value := range want {
-			if sent[name] != value {
-				t.Errorf("%s: %.100v, want %.100v", name, sent[name], value)
-			}
-		}
-		if sent["width"] != nil || sent["strength"] != nil {
-			t.Errorf("sent %v", sent)
-		}
-	})
-	t.Run("webp", func(t *testing.T) {
-		img, err := webp.Decode(bytes.NewReader(readFile(t, webpFile)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		succeed(t, command(t, "inpaint", "a boat", "--input", path("in.png"), "--mask", webpFile, "--model", "m", "--json", "--server", f.URL))
-		var sent struct {
-			MaskImage []byte `json:"mask_image"`
-		}
-		if err := json.Unmarshal([]byte(received(t, f.posts, time.Minute, "operation")), &sent); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := png.Decode(bytes.NewReader(sent.MaskImage)); err != nil || got.Bounds() != img.Bounds() {
-			t.Errorf("a WebP file is sent as %.20q: %v", sent.MaskImage, err)
-		}
-	})
+// TestKeeperMistakes: what is wrong with flags and files is found before anybody is asked.
+func TestKeeperMistakes(t *testing.T) {
+	t.Parallel()
+	f, path := newWorker(t), pictureFiles(t)
 	for _, row := range []struct {
 		args  []string
 		code  int
@@ -285,7 +285,7 @@ func TestKeeperPictures(t *testing.T) {
 		{[]string{"transform", "x", "--server", f.URL}, exitUsage, []string{"--input"}},
 		{[]string{"inpaint", "x", "--input", path("in.png"), "--server", f.URL}, exitUsage, []string{"--mask"}},
 		{[]string{"transform", "x", "--input", path("none.png"), "--server", f.URL}, exitFailed, []string{"--input", path("none.png"), "no such file"}},
-		{[]string{"transform", "x", "--input", dir, "--server", f.URL}, exitFailed, []string{"--input", dir, "directory"}},
+		{[]string{"transform", "x", "--input", path(""), "--server", f.URL}, exitFailed, []string{"--input", path(""), "directory"}},
 		{[]string{"transform", "x", "--input", path("notes.png"), "--server", f.URL}, exitFailed, []string{"--input", "notes.png", "not a PNG, JPEG or WebP"}},
 		{[]string{"transform", "x", "--input", path("half.png"), "--server", f.URL}, exitFailed, []string{"--input", "half.png", "damaged"}},
 		{[]string{"transform", "x", "--input", path("small.png"), "--server", f.URL}, exitFailed, []string{"--input", "small.png", "64×56", "64 to 2048"}},

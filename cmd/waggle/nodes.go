@@ -34,19 +34,22 @@ func (c *nodesCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer server.Close()
-	nodes, err := server.Nodes(ctx)
+	fleet, err := server.Nodes(ctx)
+	if fleet.Problem != "" {
+		fmt.Fprintln(os.Stderr, plainText(fleet.Problem))
+	}
 	switch {
 	case client.Missing(err):
 		return fmt.Errorf("%s does not tell who computes; waggle status may know more", c.Server)
 	case err != nil:
 		return c.unreachable(err)
 	case c.JSON:
-		return json.NewEncoder(os.Stdout).Encode(append([]job.NodeReport{}, nodes...))
-	case len(nodes) == 0:
+		return json.NewEncoder(os.Stdout).Encode(append([]job.NodeReport{}, fleet.Nodes...))
+	case len(fleet.Nodes) == 0:
 		_, err = fmt.Println("no nodes")
 		return err
 	}
-	return writeNodes(os.Stdout, nodes, terminalWidth())
+	return writeNodes(os.Stdout, fleet.Nodes, terminalWidth())
 }
 
 // writeNodes writes a table of nodes.

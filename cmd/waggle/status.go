@@ -49,7 +49,8 @@ type queenStatus struct {
 	Version string           `json:"version"`
 	Hives   int              `json:"hives"`
 	Workers []job.NodeReport `json:"workers"`
-	Jobs    []jobStatus      `json:"jobs"` // under way
+	Jobs    []jobStatus      `json:"jobs"`              // under way
+	Problem string           `json:"problem,omitempty"` // why some workers may be missing
 
 	told  bool     // in a form for programs
 	words []string // what she says to people
@@ -74,9 +75,9 @@ func askQueen(ctx context.Context, server *client.Client, info client.QueenInfo)
 	if err := server.Operate(ctx, "status", s.hear); err != nil {
 		return nil, err
 	}
-	nodes, err := server.Nodes(ctx)
+	fleet, err := server.Nodes(ctx)
 	if err == nil {
-		s.Workers, s.told = append([]job.NodeReport{}, nodes...), true
+		s.Workers, s.Problem, s.told = append([]job.NodeReport{}, fleet.Nodes...), fleet.Problem, true
 	} else if !client.Missing(err) {
 		return nil, err
 	}
@@ -135,6 +136,9 @@ func (s *queenStatus) show(w io.Writer, address string) error {
 	}
 	fmt.Fprintf(w, "queen %s at %s: %s, %s, %s under way\n", plainText(s.Version), address,
 		count(s.Hives, "hive"), count(len(s.Workers), "worker"), count(len(s.Jobs), "job"))
+	if s.Problem != "" {
+		fmt.Fprintln(w, plainText(s.Problem))
+	}
 	if len(s.Workers) > 0 {
 		fmt.Fprintln(w)
 		if err := writeNodes(w, s.Workers, terminalWidth()); err != nil {
@@ -185,11 +189,11 @@ func askWorker(ctx context.Context, server *client.Client) (*workerStatus, error
 	if s.Node.Node, err = server.Node(ctx); err != nil && !client.Missing(err) {
 		return nil, err
 	}
-	nodes, err := server.Nodes(ctx)
+	fleet, err := server.Nodes(ctx)
 	if err != nil && !client.Missing(err) {
 		return nil, err
 	}
-	for _, n := range nodes {
+	for _, n := range fleet.Nodes {
 		if n.ID == s.Node.ID {
 			s.Node = n
 		}

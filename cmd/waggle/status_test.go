@@ -111,4 +111,10 @@ func TestStatusOfOthers(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a queen without her cluster", func(t *testing.T) {
+		url := answers(map[string]string{"GET /v1/nodes": `200 {"nodes":[],"problem":"the cluster \u001b[31mis away"}`})
+		if o := succeed(t, command(t, "nodes", "--server", url)); o.out != "no nodes\n" || !strings.Contains(o.err, "is away") || strings.Contains(o.err, "\x1b") {
+			t.Errorf("%q, %q", o.out, o.err)
+		}
+	})
 }
