@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,7 +58,8 @@ type replay struct {
 	t      *testing.T
 	dir    string
 	shown  bool              // with the ports that are shown
-	change map[string]string // ids and addresses that are shown, and those of now
+	change map[string]string // ids and ports that are shown, and those of now
+	queen  *server           // of this session, if there is one
 }
 
 func newReplay(t *testing.T, shown bool) *replay {
@@ -116,10 +118,7 @@ func (r *replay) execute(command string) string {
 			r.change[port[1]] = free
 			line = r.present(line)
 		}
-		s := startServer(r.t, strings.Fields(strings.TrimPrefix(line, "waggle "))...)
-		if strings.Contains(line, "serve") {
-			s.ready()
-		}
+		r.serve(strings.Fields(line)[1:])
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), commandLimit)
@@ -131,6 +130,22 @@ func (r *replay) execute(command string) string {
 		r.t.Fatalf("%s: %v", command, err)
 	}
 	return string(out)
+}
+
+// serve starts a server and waits until it can draw, and until the queen knows that who reports to her can.
+func (r *replay) serve(args []string) {
+	r.t.Helper()
+	s := startServer(r.t, args...)
+	switch {
+	case args[0] == "queen":
+		r.queen = s
+	case slices.Contains(args, "--queen-url"):
+		await(r.t, r.queen.openStream("/v1/heartbeats/stream"), commandLimit, "worker that can draw", func(m message) bool {
+			return strings.Contains(m.data, `"workers_available":1`)
+		})
+	default:
+		s.ready()
+	}
 }
 
 type exchange struct{ command, printed string }
