@@ -48,7 +48,7 @@ func without(t testing.TB, what, text string) {
 // withSecrets is a command with secrets in its environment.
 func withSecrets(t testing.TB, args ...string) *exec.Cmd {
 	c := command(t, args...)
-	c.Env = append(c.Env, "WAGGLE_TOKEN=anna="+tokenSecret, "LLORCH_API_TOKEN="+tokenSecret, "WAGGLE_WORKER_TOKEN="+workerSecret,
+	c.Env = append(c.Env, "WAGGLE_TOKEN=anna="+tokenSecret, "LLORCH_API_TOKEN="+tokenSecret, "WAGGLE_WORKER_TOKEN="+workerSecret, "WAGGLE_QUEEN_TOKEN="+workerSecret,
 		"WAGGLE_WEBHOOK_SECRET="+signingSecret)
 	return c
 }
@@ -66,6 +66,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 	}
 	nobody.Close()
 	s := startCommand(t, withSecrets(t, "serve", "--port", "0", "--log-level", "debug", "--log-format", "json", "--nats", address,
+		"--queen-url", "http://"+nobody.Addr().String(), "--callback-url", "http://bert:"+natsSecret+"@127.0.0.1:1", "--hive-url", "http://bert:"+natsSecret+"@127.0.0.1:1",
 		"--webhook-host", receiver, "--webhook-host", nobody.Addr().String()))
 	s.token = tokenSecret
 	s.ready()
@@ -180,7 +181,8 @@ func TestNoSecretIsSaid(t *testing.T) {
 		"queen --port 0 --hive garden=http://bert:" + natsSecret + "@127.0.0.1:x",
 		"jobs list --server http://bert:" + natsSecret + "@127.0.0.1:1", "jobs list --server ftp://bert:" + natsSecret + "@127.0.0.1:1",
 		"jobs list --server http://bert:" + natsSecret + "@127.0.0.1:x", "jobs list --server http://127.0.0.1:1/?key=" + querySecret,
-		"jobs list --server http://127.0.0.1:1",
+		"jobs list --server http://127.0.0.1:1", "status --server http://bert:" + natsSecret + "@127.0.0.1:1", "nodes --server ftp://bert:" + natsSecret + "@127.0.0.1",
+		"serve --queen-url http://bert:" + natsSecret + "@127.0.0.1:1", "serve --queen-url http://127.0.0.1:1/?key=" + querySecret,
 	} {
 		t.Run(strings.ReplaceAll(line, "/", "|"), func(t *testing.T) {
 			t.Parallel()

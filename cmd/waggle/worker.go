@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"waggle/internal/beacon"
+	"waggle/internal/client"
 	"waggle/internal/job"
 )
 
@@ -148,7 +149,7 @@ func (c *workerFlags) chooseQueen() error {
 	switch {
 	case c.QueenURL != "":
 		if err := beacon.CheckURL(c.QueenURL); err != nil {
-			return fmt.Errorf("--queen-url %s: %w", c.QueenURL, err)
+			return fmt.Errorf("--queen-url %s: %w", client.Shown(c.QueenURL), err)
 		}
 	case c.CallbackURL != "" && beacon.CheckURL(c.CallbackURL) != nil:
 		c.unused = append(c.unused, "callback-url")

@@ -45,6 +45,9 @@ type Config struct {
 // CheckURL reports what is wrong with a queen's address.
 func CheckURL(address string) error {
 	u, err := url.Parse(address)
+	if err == nil && u.User != nil {
+		return errors.New("it must hold no user and password: what a queen wants is a token")
+	}
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return errors.New("want the queen's address, as http://host:7833")
 	}

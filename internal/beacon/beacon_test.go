@@ -236,7 +236,7 @@ func TestStrangers(t *testing.T) {
 func TestCheckURL(t *testing.T) {
 	for address, good := range map[string]bool{
 		"http://localhost:7833": true, "https://queen.example/hive": true, "http://[::1]:7833": true,
-		"": false, "localhost:7833": false, "queen": false, "ftp://queen": false, "http://": false, "http://q/?a=b": false, "http://q/#a": false, "http://a b": false,
+		"": false, "localhost:7833": false, "queen": false, "ftp://queen": false, "http://": false, "http://q/?a=b": false, "http://q/#a": false, "http://a b": false, "http://u:p@q": false,
 	} {
 		if err := CheckURL(address); (err == nil) != good {
 			t.Errorf("%q: %v", address, err)

@@ -36,6 +36,7 @@ func (q *Queen) send(ctx context.Context, t *task, op operation, verb string) er
 		tried[w.URL] = true
 		q.shelf.change(t, func(j *Job) { j.Worker, j.WorkerURL = w.IDs[0], w.URL })
 		q.tell(t, actorQueen, verb+"_worker_sel", "Worker %s at %s", w.IDs[0], w.URL)
+		q.Log.Info("job started", "job", t.ID, "worker", w.IDs[0], "url", w.URL)
 		err := q.employ(ctx, t, w, verb)
 		release()
 		var unreached dialError

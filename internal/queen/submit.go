@@ -69,7 +69,9 @@ func (q *Queen) keep(ctx context.Context, s submission) (job.ID, error) {
 	}
 	id, err := q.putInLine(ctx, s)
 	if errors.Is(err, errNotForLine) {
-		return q.shelf.add(s)
+		if id, err = q.shelf.add(s); err == nil {
+			q.Log.Info("job submitted", "job", id, "client", s.client, "bytes", len(s.body))
+		}
 	}
 	return id, err
 }
