@@ -3,11 +3,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -117,4 +119,28 @@ func TestStatusOfOthers(t *testing.T) {
 			t.Errorf("%q, %q", o.out, o.err)
 		}
 	})
+}
+
+// TestKeeperOnCluster: a queen of a cluster knows her nodes' models, so that no flag has to name one or what suits it.
+func TestKeeperOnCluster(t *testing.T) {
+	needAdapter(t)
+	t.Parallel()
+	s := newSwarm(t)
+	node := s.node("bee-1")
+	queen := s.queen(1)
+	args := []string{"generate", starPrompt, "--seed", "5", "--steps", "4", "-o", "out.png", "--server"}
+	direct, through := command(t, append(args, node.url)...), command(t, append(args, queen.url)...)
+	succeed(t, direct)
+	if o := succeed(t, through); strings.Contains(o.err, "does not say") || !strings.Contains(o.err, "128×128, 4 steps of ddim") {
+		t.Errorf("said %q", o.err)
+	}
+	if !bytes.Equal(readFile(t, filepath.Join(direct.Dir, "out.png")), readFile(t, filepath.Join(through.Dir, "out.png"))) {
+		t.Error("the queen's picture is another")
+	}
+	for _, verb := range []string{"nodes", "status"} {
+		o := succeed(t, command(t, verb, "--server", queen.url))
+		if !strings.Contains(o.out, "\nbee-1  ") || !strings.Contains(o.out, "  tiny-shapes  ") || strings.Contains(o.out, "ADDRESS") {
+			t.Errorf("%s:\n%s", verb, o.out)
+		}
+	}
 }

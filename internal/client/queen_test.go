@@ -102,6 +102,22 @@ func TestNarrationsReconnect(t *testing.T) {
 	}
 }
 
+// What cannot be read is not asked for again: it would be the same.
+func TestUnreadable(t *testing.T) {
+	n := 0
+	c := serve(t, "", func(w http.ResponseWriter, _ *http.Request) {
+		n++
+		io.WriteString(w, step(1, 1)+"event: complete\nid: 2\ndata: {\"image\":7}\n\n")
+	})
+	var last error
+	for _, err := range c.Events(t.Context(), "job-1", 0) {
+		last = err
+	}
+	if n != 1 || last == nil || !strings.Contains(last.Error(), "no event of a job: complete: ") {
+		t.Errorf("asked %d times, %v", n, last)
+	}
+}
+
 // Whoever only wants a job to begin has begun it when the answer begins, and reads no more.
 func TestStart(t *testing.T) {
 	left := make(chan struct{})

@@ -24,8 +24,12 @@ const (
 	firstWait = 200 * time.Millisecond
 )
 
-// errBroken: a stream ended before the job's last event.
-var errBroken = errors.New("the event stream broke off")
+var (
+	// errBroken: a stream ended before the job's last event.
+	errBroken = errors.New("the event stream broke off")
+	// errNoEvent: what came is none, and would be none another time.
+	errNoEvent = errors.New("no event of a job")
+)
 
 // Narration is what a queen says of a job between its events.
 type Narration struct {
@@ -112,10 +116,11 @@ func (f *follower) follow(ctx context.Context) error {
 }
 
 // worthAnother reports whether opening the stream again may help: not if the
-// server refuses.
+// server refuses, or sends what cannot be read.
 func worthAnother(ctx context.Context, err error, try int) bool {
 	var refused *Error
-	return ctx.Err() == nil && try < tries && !errors.As(err, &refused)
+	var tooLarge *sse.TooLargeError
+	return ctx.Err() == nil && try < tries && !errors.As(err, &refused) && !errors.As(err, &tooLarge) && !errors.Is(err, errNoEvent)
 }
 
 // read reads one stream; done when nothing is to come that the caller wants.
@@ -185,7 +190,7 @@ func eventOf(m sse.Event) (e job.Event, err error) {
 		e.Type = kind
 	}
 	if err != nil {
-		return job.Event{}, fmt.Errorf("decode event %s: %w", m.Name, err)
+		return job.Event{}, fmt.Errorf("%w: %s: %w", errNoEvent, m.Name, err)
 	}
 	e.Number, _ = strconv.ParseUint(m.ID, 10, 64)
 	return e, nil
