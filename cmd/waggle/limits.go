@@ -22,8 +22,8 @@ func (c *limitFlags) limits(to *door.Config, bind string) error {
 		to.RateLimit = 0
 	}
 	if n := c.RateLimit; n != nil {
-		if !(*n >= 0 && *n <= 1e6) {
-			return fmt.Errorf("--rate-limit %v: want 0 (no limit) to 1000000 requests a second", *n)
+		if *n != 0 && !(*n >= 0.01 && *n <= 1e6) {
+			return fmt.Errorf("--rate-limit %v: want 0.01 to 1000000 requests a second, or 0 for no limit", *n)
 		}
 		to.RateLimit = *n
 	}

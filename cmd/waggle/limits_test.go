@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,8 @@ func TestLimits(t *testing.T) {
 		{"others without a limit", "::", limitFlags{RateLimit: number(0)}, 0, ""},
 		{"this machine with one", "127.0.0.1", limitFlags{RateLimit: number(0.5)}, 0.5, ""},
 		{"a negative one", "127.0.0.1", limitFlags{RateLimit: number(-1)}, 0, "--rate-limit -1"},
+		{"next to none", "127.0.0.1", limitFlags{RateLimit: number(1e-9)}, 0, "--rate-limit 1e-09"},
+		{"no number", "127.0.0.1", limitFlags{RateLimit: number(math.NaN())}, 0, "--rate-limit NaN"},
 		{"a name for a proxy", "127.0.0.1", limitFlags{Proxies: []string{"10.0.0.0/8", "nginx"}}, 0, `--trusted-proxy: "nginx"`},
 	} {
 		var to door.Config

@@ -61,11 +61,12 @@ func (p Proxies) unveil(r *http.Request) *http.Request {
 
 // origin goes back from a caller through those it says it was called by, as
 // long as they are ours: the first that is not has called. What stands further
-// left was written by strangers.
+// left was written by strangers. Another machine's word for itself (127.0.0.1)
+// names nobody here.
 func (p Proxies) origin(caller netip.Addr, chain []string) netip.Addr {
 	for len(chain) > 0 && p.has(caller) {
 		before, ok := parseForwarded(last(chain))
-		if !ok {
+		if !ok || before.IsLoopback() && !caller.IsLoopback() {
 			return caller
 		}
 		caller, chain = before, chain[:len(chain)-1]

@@ -53,6 +53,7 @@ func TestUnveil(t *testing.T) {
 		{"on two lines", "10.1.1.1:5", "X-Forwarded-For: 127.0.0.1\nX-Forwarded-For: 192.0.2.7", "192.0.2.7:0", "here", false},
 		{"two proxies", "10.1.1.1:5", "X-Forwarded-For: 127.0.0.1, 192.0.2.7,10.9.9.9", "192.0.2.7:0", "here", false},
 		{"proxies alone", "10.1.1.1:5", "X-Forwarded-For: 10.3.3.3, 10.2.2.2", "10.3.3.3:0", "here", false},
+		{"another machine's own", "10.1.1.1:5", "X-Forwarded-For: 127.0.0.1", "10.1.1.1:5", "here", false},
 		{"no address", "10.1.1.1:5", "X-Forwarded-For: 192.0.2.7, unknown", "10.1.1.1:5", "here", false},
 		{"no address behind a proxy", "10.1.1.1:5", "X-Forwarded-For: unknown, 10.2.2.2", "10.2.2.2:0", "here", false},
 		{"nothing", "10.1.1.1:5", "X-Forwarded-For: \nX-Forwarded-Host: \nX-Forwarded-Proto: ftp", "10.1.1.1:5", "here", false},

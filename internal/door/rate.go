@@ -78,11 +78,11 @@ func (m *meter) account(client string, now time.Time) *account {
 		return a
 	}
 	m.sweep(now)
-	for any := range m.of {
+	for other := range m.of {
 		if len(m.of) < rememberedLimit {
 			break
 		}
-		delete(m.of, any)
+		delete(m.of, other)
 	}
 	a := &account{Limiter: rate.NewLimiter(m.limit, m.burst)}
 	m.of[client] = a
@@ -116,8 +116,10 @@ func (d *Door) overRate(client string) (why Problem, refused bool) {
 	if d.rates == nil {
 		return Problem{}, false
 	}
-	wait := d.rates.take(client, time.Now())
-	return tooMany("Too many requests", wait), wait > 0
+	if wait := d.rates.take(client, time.Now()); wait > 0 {
+		return tooMany("Too many requests", wait), true
+	}
+	return Problem{}, false
 }
 
 func tooMany(what string, wait time.Duration) Problem {
