@@ -14,7 +14,22 @@ type Fleet struct {
 	Time    time.Time
 	Hives   []FleetHive
 	Workers []FleetWorker
-	Jobs    []FleetJob // those under way first
+	Cluster *FleetCluster // nil where there is none
+	Jobs    []FleetJob    // those under way first
+}
+
+// FleetCluster is the queue that nodes share, and they.
+type FleetCluster struct {
+	Nodes   []FleetNode
+	Problem string // why it cannot be asked; then there are no nodes
+}
+
+// FleetNode is one row of the nodes.
+type FleetNode struct {
+	ID, Device, State string // the state as a worker's
+	Models            []string
+	Running, Waiting  int           // jobs it has begun, and those in line that it could take
+	For               time.Duration // since its start; 0 where not known
 }
 
 // FleetHive is one row of the hives.
@@ -45,6 +60,7 @@ type FleetJob struct {
 	ID, Operation, Model string
 	State                string // queued, running, complete, failed or cancelled
 	Worker               string
+	InLine               bool // it is in the queue of the cluster
 	Step, Total          int
 	For                  time.Duration // under way, or from start to end
 	Message              string        // why it failed
@@ -111,7 +127,11 @@ func (f Fleet) summary() string {
 			running++
 		}
 	}
-	return fmt.Sprintf("%s online · %s, %d idle · %s running", count(online, "hive"), count(len(f.Workers), "worker"), idle, count(running, "job"))
+	nodes := ""
+	if f.Cluster != nil {
+		nodes = " · " + count(len(f.Cluster.Nodes), "node")
+	}
+	return fmt.Sprintf("%s online · %s, %d idle%s · %s running", count(online, "hive"), count(len(f.Workers), "worker"), idle, nodes, count(running, "job"))
 }
 
 func count(n int, what string) string {
@@ -161,6 +181,8 @@ func (j FleetJob) doing() string {
 	switch {
 	case j.State == "running" && j.Total > 0:
 		return fmt.Sprintf("step %d of %d", j.Step, j.Total)
+	case j.State == "queued" && j.InLine:
+		return "in line"
 	case j.State == "queued":
 		return "waits for a reader"
 	}

@@ -31,8 +31,13 @@ func sampleFleet() Fleet {
 			{Names: []string{"llm-8081"}, Hive: "garden", URL: "http://10.0.0.5:8081", Models: []string{"sd-turbo"}, State: "idle", MemoryMax: 24576},
 			{Names: []string{"bee"}, URL: "http://localhost:8080", Models: []string{`<b>"x"</b>`}, State: "starting"},
 		},
+		Cluster: &FleetCluster{Nodes: []FleetNode{
+			{ID: "bee-1", Device: "llvmpipe", State: "busy", Models: []string{"tiny-shapes", "sd-turbo"}, Running: 2, Waiting: 5, For: 26 * time.Hour},
+			{ID: "bee-2", State: "starting"},
+		}},
 		Jobs: []FleetJob{
 			{ID: "job-4", Operation: "image_generation", Model: "tiny-shapes", State: "running", Worker: "llm-8080", Step: 7, Total: 20, For: 4 * time.Second},
+			{ID: "job-5", Operation: "image_generation", Model: "tiny-shapes", State: "queued", InLine: true, For: 3 * time.Second},
 			{ID: "job-3", State: "queued", For: 2 * time.Second},
 			{ID: "job-2", Operation: "image_transform", Model: "sd-turbo", State: "failed", Worker: "llm-8081", For: time.Second, Message: "Worker returned error 503: full"},
 			{ID: "job-1", Operation: "queen_check", State: "complete", For: 1500 * time.Millisecond},
@@ -69,7 +74,7 @@ func TestQueenPageAlone(t *testing.T) {
 	h := QueenHandler("v0", func() Fleet { return fleet })
 	a := get(t, h, "/", "")
 	for _, part := range []string{"step 7 of 20", "Worker returned error 503: full", "worker-cuda-8080", "connection refused", "by itself", "9.0 of 24 GiB",
-		"1 hive online · 3 workers, 1 idle · 1 job running", "&lt;b&gt;", "20:00:00"} {
+		"1 hive online · 3 workers, 1 idle · 2 nodes · 1 job running", "&lt;b&gt;", "20:00:00"} {
 		if !strings.Contains(a.body, part) {
 			t.Errorf("the page lacks %q", part)
 		}

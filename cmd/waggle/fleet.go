@@ -21,14 +21,35 @@ func fleetView(s queen.Snapshot) web.Fleet {
 			GPUPercent: w.GPUPercent, MemoryMiB: w.VRAMMiB, MemoryMax: w.VRAMTotalMiB, Jobs: w.Jobs,
 		})
 	}
+	if s.Clustered {
+		f.Cluster = clusterView(s)
+	}
 	for _, j := range s.Jobs {
 		f.Jobs = append(f.Jobs, web.FleetJob{
-			ID: string(j.ID), Operation: j.Operation, Model: j.Model, State: string(j.State), Worker: j.Worker,
+			ID: string(j.ID), Operation: j.Operation, Model: j.Model, State: string(j.State), Worker: j.Worker, InLine: j.Shared,
 			Step: j.Step, Total: j.Total, For: lasted(j, s.Time), Message: j.Message,
 		})
 	}
 	slices.SortStableFunc(f.Jobs, func(a, b web.FleetJob) int { return rank(a) - rank(b) })
 	return f
+}
+
+func clusterView(s queen.Snapshot) *web.FleetCluster {
+	c := &web.FleetCluster{Problem: s.Problem}
+	for _, n := range s.Nodes {
+		row := web.FleetNode{ID: n.ID, Device: n.Device, State: string(n.Status), Running: n.Load.Running, Waiting: n.Load.Waiting}
+		if n.Status == job.Ready {
+			row.State = "idle" // as workers are called that wait for work
+		}
+		if !n.Since.IsZero() {
+			row.For = s.Time.Sub(n.Since)
+		}
+		for _, m := range n.Models {
+			row.Models = append(row.Models, m.Name)
+		}
+		c.Nodes = append(c.Nodes, row)
+	}
+	return c
 }
 
 // lasted is how long a job has run, or waited.

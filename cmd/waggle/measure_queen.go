@@ -48,7 +48,7 @@ func (c *queenCommand) measure(m *metrics.Queen, q *queen.Queen) {
 		return
 	}
 	m.Connected(func() error {
-		if why := q.Own().Cluster; why != "" {
+		if why := q.Own().Problem; why != "" {
 			return errors.New(why)
 		}
 		return nil

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -140,4 +142,123 @@ func encoded(t testing.TB, f fields) []byte {
 		t.Fatal(err)
 	}
 	return body
+}
+
+// TestQueenClusterErrors: what waiting does not mend is one line that says what to do.
+func TestQueenClusterErrors(t *testing.T) {
+	t.Parallel()
+	s := newSwarm(t)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ args, words []string }{
+		{[]string{"--nats-creds", file}, []string{"credentials", file, "JWT"}},
+		{[]string{"--nats-ca", file}, []string{file, "no certificate"}},
+		{[]string{"--nats-cert", file}, []string{"--nats-cert and --nats-key go together"}},
+	} {
+		fail(t, command(t, append([]string{"queen", "--port", "0", "--nats", s.URLs()[0]}, row.args...)...), exitFailed, row.words...)
+	}
+}
+
+// TestQueenClusterAway: a queen whose cluster does not answer serves her workers and says why she does no more; when it is
+// there she is on it. When it is gone for a while during a job, its reader hears the rest afterwards.
+func TestQueenClusterAway(t *testing.T) {
+	needAdapter(t)
+	t.Parallel()
+	s := newSwarm(t)
+	s.Servers[0].Kill()
+	q, h, w := startQueen(t, "--nats", s.URLs()[0]), newHive(t), newWorker(t)
+	h.join(q, w)
+	workersJob := func(when string) {
+		t.Helper()
+		if _, _, marker := parts(t, q.made(lighthouse(nil))); marker != "[DONE]" {
+			t.Errorf("a worker's job %s ended with %s", when, marker)
+		}
+	}
+	workersJob("before")
+	if nodes, problem := q.nodes(); len(nodes) != 1 || !strings.Contains(problem, "the cluster cannot be asked") {
+		t.Errorf("without the cluster: %+v, %q", nodes, problem)
+	}
+	if _, _, marker := parts(t, q.made(star(nil))); !strings.Contains(marker, "No available worker found for model 'tiny-shapes'") || !strings.Contains(marker, "the cluster cannot be asked") {
+		t.Errorf("a job for the cluster: %s", marker)
+	}
+
+	s.Servers[0].Start()
+	s.Ready()
+	s.node("bee-1")
+	q.awaitNodes(2)
+	_, path := q.post(star(fields{"steps": 100}))
+	stream := q.openStream(path)
+	await(t, stream, time.Minute, "a step", func(m message) bool { return m.name == "preview" })
+	s.Servers[0].Kill()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, problem := q.nodes(); strings.Contains(problem, "no connection to NATS") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the queen has not noticed that the cluster is gone")
+		}
+	}
+	workersJob("meanwhile")
+	s.Servers[0].Start()
+	_, events, marker := parts(t, rest(t, stream))
+	if marker != "[DONE]" {
+		t.Errorf("the job ended with %s", marker)
+	}
+	inOrder(t, events, 100)
+}
+
+// TestQueenNodeDies: the node that draws a job is killed while a client of the queen reads; another draws the rest, and the
+// client hears each step once.
+func TestQueenNodeDies(t *testing.T) {
+	needAdapter(t)
+	t.Parallel()
+	s := newSwarm(t)
+	nodes := map[string]*server{"bee-1": s.node("bee-1"), "bee-2": s.node("bee-2")}
+	q := s.queen(2)
+	id, path := q.post(star(fields{"steps": 60}))
+	stream := q.openStream(path)
+	await(t, stream, time.Minute, "step 6", func(m message) bool { return stepIn(t, m) == 6 })
+	var where struct{ Node string }
+	q.get("/v1/jobs/"+id, &where)
+	if nodes[where.Node] == nil {
+		t.Fatalf("the job is at %q", where.Node)
+	}
+	nodes[where.Node].kill()
+	var events []message
+	for marker := ""; marker == ""; {
+		m := await(t, stream, 90*time.Second, "more of the job", func(message) bool { return true })
+		if m.name != "" {
+			events = append(events, m)
+		} else if strings.HasPrefix(m.data, "[") {
+			marker = m.data
+			if marker != "[DONE]" {
+				t.Errorf("the job ended with %s", marker)
+			}
+		}
+	}
+	inOrder(t, events, 60)
+	died := where.Node
+	if q.get("/v1/jobs/"+id, &where); where.Node == died {
+		t.Errorf("the job ended at %s, which was killed", died)
+	}
+}
+
+// inOrder checks that events tell of consecutive steps, up to the last.
+func inOrder(t *testing.T, events []message, last int) {
+	t.Helper()
+	at := 0
+	for _, m := range events {
+		n := stepIn(t, m)
+		if n != 0 && at != 0 && n != at+1 {
+			t.Errorf("step %d came after step %d", n, at)
+		}
+		if n != 0 {
+			at = n
+		}
+	}
+	if at != last {
+		t.Errorf("the last step was %d, want %d", at, last)
+	}
 }

@@ -27,10 +27,14 @@ type harness struct {
 	url string
 }
 
+func logOf(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 // open starts a queen.
 func open(t *testing.T, c Config) *harness {
 	t.Helper()
-	c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.Log = logOf(t)
 	q := New(c)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -16,7 +16,8 @@ func hiveHeartbeat(id string, t telemetry) entry {
 
 // heartbeat is the queen's own: how many there are, and who.
 func (q *Queen) heartbeat(now time.Time) entry {
-	hives, workers := q.fleet.snapshot()
+	hives, _ := q.fleet.snapshot()
+	workers := q.workers(q.ctx)
 	beat := queenBeat{Type: "queen", WorkerIDs: []string{}, HiveIDs: []string{}, Timestamp: now.UTC()}
 	for _, h := range hives {
 		if h.Online {

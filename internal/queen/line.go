@@ -81,6 +81,32 @@ func (q *Queen) lineFor(ctx context.Context, op operation, tried map[string]bool
 	return c
 }
 
+// doubles are the workers, by URL, that are nodes of the cluster too, as they
+// report to the queen besides: those with a model, or all if it is empty. They
+// have their jobs from the queue.
+func (q *Queen) doubles(ctx context.Context, model string) map[string]bool {
+	list := map[string]bool{}
+	c, err := q.shared()
+	if c == nil || err != nil {
+		return list
+	}
+	nodes, _ := c.Jobs.Queue.Nodes(ctx) // none, then
+	_, workers := q.fleet.snapshot()
+	for _, w := range workers {
+		list[w.URL] = slices.ContainsFunc(nodes, func(n job.Node) bool {
+			return slices.Contains(w.IDs, n.ID) && (model == "" || n.Has(model))
+		})
+	}
+	return list
+}
+
+// workers are those that are not nodes of the cluster too, by URL.
+func (q *Queen) workers(ctx context.Context) []Worker {
+	doubles := q.doubles(ctx, "")
+	_, workers := q.fleet.snapshot()
+	return slices.DeleteFunc(workers, func(w Worker) bool { return doubles[w.URL] })
+}
+
 var (
 	errNotForLine = errors.New("not for the queue of the cluster")
 	errPassed     = errors.New("passed on to the queue of the cluster")
@@ -94,7 +120,8 @@ func (q *Queen) putInLine(ctx context.Context, s submission) (job.ID, error) {
 	if err != nil {
 		return "", errNotForLine
 	}
-	c, known := q.lineFor(ctx, op, nil), false
+	doubles := q.doubles(ctx, op.model)
+	c, known := q.lineFor(ctx, op, doubles), false
 	if s.id != "" {
 		if of, _, err := q.find(ctx, s.id); err == nil {
 			c, known = of, true
@@ -107,7 +134,7 @@ func (q *Queen) putInLine(ctx context.Context, s submission) (job.ID, error) {
 		s.id = job.NewID()
 	}
 	r, err := c.submit(ctx, s)
-	_, elsewhere := q.fleet.best(op.wanted, nil)
+	_, elsewhere := q.fleet.best(op.wanted, doubles)
 	switch {
 	case err == nil || errors.Is(err, queue.ErrConflict):
 		return r.ID, err

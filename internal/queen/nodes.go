@@ -12,8 +12,7 @@ import (
 // then the workers.
 func (q *Queen) nodes(ctx context.Context) []job.NodeReport {
 	list := append([]job.NodeReport{}, q.sharedNodes(ctx)...)
-	_, workers := q.fleet.snapshot()
-	for _, w := range workers {
+	for _, w := range q.workers(ctx) {
 		list = append(list, w.report())
 	}
 	return list

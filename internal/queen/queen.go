@@ -1,13 +1,16 @@
 // Package queen routes operations to workers. A queen has no GPU and keeps
 // nothing on disk: hives tell her which workers there are, workers tell her so
-// themselves, clients give her operations, and she hands each to a worker and
-// relays what that worker reports. All of it is plain HTTP.
+// themselves, clients give her operations, and she hands each to a worker over
+// HTTP and relays what that worker reports. On a cluster she puts them into the
+// queue that nodes share, of which she is a guest.
 //
 // Files: fleet.go is who there is; telemetry.go and beat.go how she learns of
-// it, subscription.go listens to hives. operation.go reads what is asked,
-// schedule.go chooses a worker, relay.go works with it, run.go does the rest.
-// shelf.go keeps jobs and what was said of them, narration.go is how she says
-// it. doors.go has the routes, jobs.go those of jobs.
+// it, subscription.go listens to hives. submit.go takes operations, operation.go
+// reads what is asked. schedule.go chooses a worker, relay.go works with it over
+// a link (link.go); run.go does the rest. shelf.go keeps jobs and what was said
+// of them, narration.go is how she says it. cluster.go is the way to the
+// cluster, line.go puts jobs into its queue, shared.go shows them. doors.go has
+// the routes, jobs.go and nodes.go some of them.
 package queen
 
 import (
@@ -240,8 +243,10 @@ type Snapshot struct {
 	Hives   []Hive           // by id
 	Workers []Worker         // by URL
 	Nodes   []job.NodeReport // of the cluster, by id
-	Cluster string           // why it cannot be asked; empty if it can, or there is none
 	Jobs    []Job            // newest first, those that have ended too
+
+	Clustered bool   // there is a cluster
+	Problem   string // why it cannot be asked; empty if it can
 }
 
 // Snapshot returns who there is and what goes on.
@@ -256,10 +261,10 @@ func (q *Queen) Snapshot() Snapshot {
 
 // Own is a Snapshot without the jobs of the cluster.
 func (q *Queen) Own() Snapshot {
-	hives, workers := q.fleet.snapshot()
-	s := Snapshot{Time: time.Now(), Hives: hives, Workers: workers, Nodes: q.sharedNodes(q.ctx), Jobs: q.shelf.list()}
+	hives, _ := q.fleet.snapshot()
+	s := Snapshot{Time: time.Now(), Hives: hives, Workers: q.workers(q.ctx), Nodes: q.sharedNodes(q.ctx), Jobs: q.shelf.list(), Clustered: q.Cluster != nil}
 	if _, err := q.shared(); err != nil {
-		s.Cluster = err.Error()
+		s.Problem = err.Error()
 	}
 	return s
 }

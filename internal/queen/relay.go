@@ -25,7 +25,7 @@ const (
 func (q *Queen) send(ctx context.Context, t *task, op operation, verb string) error {
 	q.tell(t, actorQueen, verb+"_schedule", "Looking for a worker with model '%s'", plain(op.model, nameLimit))
 	failure := q.noWorker(ctx, op)
-	for tried := map[string]bool{}; ctx.Err() == nil; {
+	for tried := q.doubles(ctx, op.model); ctx.Err() == nil; {
 		if c := q.lineFor(ctx, op, tried); c != nil {
 			return q.passOn(ctx, c, t)
 		}

@@ -91,7 +91,8 @@ func (q *Queen) status(ctx context.Context, t *task) {
 		VRAM   uint64   `json:"vram_mb"`
 		Jobs   int      `json:"jobs"`
 	}
-	hives, workers := q.fleet.snapshot()
+	hives, _ := q.fleet.snapshot()
+	workers := q.workers(ctx)
 	nodes := q.sharedNodes(ctx)
 	q.tell(t, actorQueen, "status", "Live status: %s", q.counted(hives, workers, nodes))
 	rows := []row{}

@@ -31,7 +31,7 @@ func (c *Cluster) report(ctx context.Context, r job.Record) sharedJob {
 // brief is what the queen's page shows of a job of the cluster.
 func (j sharedJob) brief() Job {
 	return Job{
-		ID: j.ID, Operation: string(j.Operation), Model: plain(j.Model, nameLimit), State: j.State, Worker: j.Node, Step: j.Step, Total: j.Total,
+		ID: j.ID, Operation: string(j.Operation), Model: plain(j.Model, nameLimit), State: j.State, Shared: true, Worker: j.Node, Step: j.Step, Total: j.Total,
 		Message: plain(j.Message, 2000), Created: j.Created, Started: j.Started, Finished: j.Finished,
 	}
 }

@@ -22,6 +22,7 @@ type Job struct {
 	Step      int       `json:"step,omitempty"`
 	Total     int       `json:"total,omitempty"`
 	Message   string    `json:"message,omitempty"` // why it failed
+	Shared    bool      `json:"-"`                 // it is the cluster's, not the queen's
 	Created   time.Time `json:"created"`
 	Started   time.Time `json:"started,omitzero"`
 	Finished  time.Time `json:"finished,omitzero"`

@@ -2,7 +2,7 @@
 // for again. Parts that did not change are left alone, so that a selection or a scrolled list stays as it is.
 
 const shortest = 1000; // milliseconds between two looks
-const parts = ['summary', 'jobs', 'workers', 'hives'];
+const parts = ['summary', 'jobs', 'workers', 'nodes', 'hives']; // nodes only on a cluster
 const link = document.getElementById('link');
 
 function show(state, words) {
@@ -20,7 +20,7 @@ async function look() {
 
 /** Replaces a part by its newer form, keeping the place to which its list is scrolled. */
 function take(old, newer) {
-  if (!newer || old.isEqualNode(newer)) return;
+  if (!old || !newer || old.isEqualNode(newer)) return;
   const place = old.querySelector('.rows')?.scrollLeft ?? 0;
   const focused = old.contains(document.activeElement);
   old.replaceWith(document.adoptNode(newer));
