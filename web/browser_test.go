@@ -59,12 +59,16 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
+// elsewhere is a name of this machine that browsers do not know to be one.
+const elsewhere = "studio.example"
+
 // startBrowser starts one process for all tests of this package; it ends with the test binary.
 var startBrowser = sync.OnceValues(func() (context.Context, error) {
 	path, err := exec.LookPath("chromium")
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox, chromedp.Flag("headless", "new"), chromedp.Flag("disable-quic", true), chromedp.NoFirstRun,
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true))
+		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		chromedp.Flag("host-resolver-rules", "MAP "+elsewhere+" 127.0.0.1"))
 	if err == nil {
 		options = append(options, chromedp.ExecPath(path))
 	}

@@ -298,6 +298,7 @@ function begin() {
 
 // --- wiring
 
+$('insecure').hidden = window.isSecureContext;
 $('compose').addEventListener('submit', (event) => { event.preventDefault(); submit(); });
 $('cancel').addEventListener('click', () => cancel(stage.job()));
 $('hold').addEventListener('click', () => hold(stage.job()));
