@@ -48,7 +48,8 @@ type outline struct {
 	*sd.Outline
 }
 
-// newCatalog reads the server's own model; the others come with refresh.
+// newCatalog finds the server's own model. What models are is read by run: vocabularies can take long, and a server answers
+// before.
 func newCatalog(flags modelFlags, log *slog.Logger) *catalog {
 	c := &catalog{flags: flags, own: flags.Model, log: log, cards: map[string]card{}}
 	m, err := flags.open()
@@ -57,11 +58,19 @@ func newCatalog(flags modelFlags, log *slog.Logger) *catalog {
 	}
 	defer m.Close()
 	c.own = m.Name
-	if o, err := sd.Describe(m); err == nil {
-		c.keep(outline{m.Name, "", o})
-		c.cards[m.Name] = card{info: c.modelInfo(m.Name, o)}
-	}
 	return c
+}
+
+// readOwn makes the card of the server's own model; false if it cannot be used, of which the engine says why.
+func (c *catalog) readOwn() bool {
+	o, err := c.outline(c.own)
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cards[c.own] = card{info: c.modelInfo(c.own, o)}
+	return true
 }
 
 func (c *catalog) modelInfo(name string, o *sd.Outline) job.ModelInfo {
@@ -75,6 +84,9 @@ func (c *catalog) modelInfo(name string, o *sd.Outline) job.ModelInfo {
 
 // run keeps the node's models up to date until ctx ends.
 func (c *catalog) run(ctx context.Context, n *engine.Node) {
+	if c.readOwn() {
+		n.SetModels(c.list())
+	}
 	tick := time.NewTicker(catalogEvery)
 	defer tick.Stop()
 	for {
