@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -49,11 +48,11 @@ func (c *nodesCommand) Run(ctx context.Context) error {
 		_, err = fmt.Println("no nodes")
 		return err
 	}
-	return writeNodes(os.Stdout, fleet.Nodes, terminalWidth())
+	return writeColumns(os.Stdout, nodeRows(fleet.Nodes), terminalWidth())
 }
 
-// writeNodes writes a table of nodes.
-func writeNodes(w io.Writer, nodes []job.NodeReport, width int) error {
+// nodeRows are nodes as a table.
+func nodeRows(nodes []job.NodeReport) [][]string {
 	rows := [][]string{{"ID", "STATE", "LOAD", "MODELS", "SINCE", "HIVE", "ADDRESS", "ADAPTERS"}}
 	for _, n := range nodes {
 		since := ""
@@ -63,7 +62,7 @@ func writeNodes(w io.Writer, nodes []job.NodeReport, width int) error {
 		rows = append(rows, []string{plainText(strings.Join(append([]string{n.ID}, n.Names...), ", ")), nodeState(n.Node), load(n.Load),
 			plainText(modelNames(n.Node)), since, plainText(n.Hive), plainText(n.URL), adapters(n.Node)})
 	}
-	return writeColumns(w, rows, width)
+	return rows
 }
 
 // nodeState is a node's state, with the reason where it takes no jobs.

@@ -48,12 +48,23 @@ type queenStatus struct {
 	Server  string           `json:"server"` // queen
 	Version string           `json:"version"`
 	Hives   int              `json:"hives"`
+	List    []hiveStatus     `json:"hive_list,omitempty"`
 	Workers []job.NodeReport `json:"workers"`
 	Jobs    []jobStatus      `json:"jobs"`              // under way
 	Problem string           `json:"problem,omitempty"` // why some workers may be missing
 
 	told  bool     // in a form for programs
 	words []string // what she says to people
+}
+
+// hiveStatus is a hive as a queen tells of it.
+type hiveStatus struct {
+	ID      string    `json:"hive_id"`
+	URL     string    `json:"url"`
+	Online  bool      `json:"online"`
+	Since   time.Time `json:"since"` // when it came online or was lost
+	Problem string    `json:"problem,omitempty"`
+	Workers int       `json:"workers"`
 }
 
 // jobStatus is a job as a queen sees it.
@@ -101,6 +112,7 @@ func (s *queenStatus) hear(n client.Narration) {
 	}
 	var payload struct {
 		Hives   int
+		List    []hiveStatus `json:"hive_list"`
 		Workers []struct {
 			IDs    []string
 			Hive   string `json:"hive_id"`
@@ -114,7 +126,7 @@ func (s *queenStatus) hear(n client.Narration) {
 	if n.Action != "status" || json.Unmarshal(n.Payload, &payload) != nil {
 		return
 	}
-	s.told, s.Hives = true, payload.Hives
+	s.told, s.Hives, s.List = true, payload.Hives, payload.List
 	for _, w := range payload.Workers {
 		r := job.NodeReport{URL: w.URL, Hive: w.Hive}
 		r.Device, r.Status, r.Load.Running = w.Device, w.Status, w.Jobs
@@ -139,21 +151,36 @@ func (s *queenStatus) show(w io.Writer, address string) error {
 	if s.Problem != "" {
 		fmt.Fprintln(w, plainText(s.Problem))
 	}
-	if len(s.Workers) > 0 {
+	for _, rows := range [][][]string{s.hiveRows(), nodeRows(s.Workers), s.jobRows()} {
+		if len(rows) == 1 {
+			continue
+		}
 		fmt.Fprintln(w)
-		if err := writeNodes(w, s.Workers, terminalWidth()); err != nil {
+		if err := writeColumns(w, rows, terminalWidth()); err != nil {
 			return err
 		}
 	}
-	if len(s.Jobs) == 0 {
-		return nil
+	return nil
+}
+
+func (s *queenStatus) hiveRows() [][]string {
+	rows := [][]string{{"HIVE", "STATE", "FOR", "WORKERS", "ADDRESS", "PROBLEM"}}
+	for _, h := range s.List {
+		state := "lost"
+		if h.Online {
+			state = "online"
+		}
+		rows = append(rows, []string{plainText(h.ID), state, age(time.Since(h.Since)), fmt.Sprint(h.Workers), plainText(h.URL), plainText(h.Problem)})
 	}
+	return rows
+}
+
+func (s *queenStatus) jobRows() [][]string {
 	rows := [][]string{{"JOB", "STATE", "STEP", "MODEL", "AGE", "WORKER"}}
 	for _, j := range s.Jobs {
 		rows = append(rows, []string{string(j.ID), string(j.State), stepOf(j.Step, j.Total), plainText(j.Model), age(time.Since(j.Created)), plainText(j.Worker)})
 	}
-	fmt.Fprintln(w)
-	return writeColumns(w, rows, terminalWidth())
+	return rows
 }
 
 // count is a number of things in words.

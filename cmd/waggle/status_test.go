@@ -121,6 +121,28 @@ func TestStatusOfOthers(t *testing.T) {
 	})
 }
 
+// TestStatusOfHives: a hive that is there, with its worker, and one that is not.
+func TestStatusOfHives(t *testing.T) {
+	t.Parallel()
+	h, w := newHive(t), newWorker(t)
+	queen := startQueen(t, "--hive", "shed=http://127.0.0.1:1")
+	h.join(queen, w)
+	o := succeed(t, command(t, "status", "--server", queen.url))
+	for _, text := range []string{": 2 hives, 1 worker, 0 jobs under way\n", "\nhive-1  online ", "\nshed    lost ", "refused", "\nllm-" + w.port() + "  ready  none  m  "} {
+		if !strings.Contains(o.out, text) {
+			t.Errorf("no %q in\n%s", text, o.out)
+		}
+	}
+	var q struct {
+		Hives    int
+		HiveList []hiveStatus `json:"hive_list"`
+	}
+	decodeLine(t, succeed(t, command(t, "status", "--json", "--server", queen.url)).out, &q)
+	if q.Hives != 2 || len(q.HiveList) != 2 || q.HiveList[0].ID != "hive-1" || !q.HiveList[0].Online || q.HiveList[0].Workers != 1 || q.HiveList[1].Online {
+		t.Errorf("hives: %+v", q)
+	}
+}
+
 // TestKeeperOnCluster: a queen of a cluster knows her nodes' models, so that no flag has to name one or what suits it.
 func TestKeeperOnCluster(t *testing.T) {
 	needAdapter(t)

@@ -95,6 +95,7 @@ func (q *Queen) status(ctx context.Context, t *task) {
 	workers := q.workers(ctx)
 	nodes := q.sharedNodes(ctx)
 	q.tell(t, actorQueen, "status", "Live status: %s", q.counted(hives, workers, nodes))
+	told := q.tellHives(t, hives)
 	rows := []row{}
 	for _, w := range workers {
 		rows = append(rows, row{w.IDs[0], w.IDs, w.Hive, w.URL, w.Models, w.Device, string(w.Status), w.Idle, w.GPUPercent, w.VRAMMiB, w.Jobs})
@@ -109,7 +110,7 @@ func (q *Queen) status(ctx context.Context, t *task) {
 	if len(workers)+len(nodes) == 0 {
 		q.tell(t, actorQueen, "status_empty", "No workers. A hive tells of its workers once it has called POST /v1/hive/ready; a worker tells of itself with POST /v1/worker-heartbeat.")
 	}
-	payload := map[string]any{"hives": len(hives), "workers": rows}
+	payload := map[string]any{"hives": len(hives), "hive_list": told, "workers": rows}
 	if q.Cluster != nil {
 		payload["nodes"] = append([]job.NodeReport{}, nodes...)
 	}
