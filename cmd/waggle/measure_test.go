@@ -57,8 +57,19 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v", name, values[name])
 		}
 	}
-	if text := string(s.ask(http.MethodGet, "/metrics", nil).body); !strings.Contains(text, "waggle_device_memory_bytes{") || strings.Contains(text, "not there") {
-		t.Errorf("want the device's memory and no model of strangers:\n%s", clipped(text))
+	devices := 0
+	for name, value := range values {
+		if strings.Contains(name, "not there") {
+			t.Errorf("a stranger has made the series %s", name)
+		}
+		if family, _, _ := strings.Cut(name, "{"); family == "waggle_device_memory_bytes" || family == "waggle_models_loaded" || family == "waggle_device_up" {
+			if devices++; value < 1 {
+				t.Errorf("%s is %v", name, value)
+			}
+		}
+	}
+	if devices != 3 {
+		t.Errorf("%d values of a device, want 3", devices)
 	}
 }
 
