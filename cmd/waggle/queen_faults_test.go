@@ -176,6 +176,16 @@ func TestQueenEndlessWorker(t *testing.T) {
 	_, path := s.post(lighthouse(nil))
 	stream := s.openStream(path)
 	await(t, stream, 5*time.Second, "a step", func(m message) bool { return m.name == "progress" })
+	id, second := s.post(lighthouse(nil))
+	cancelled := s.openStream(second)
+	await(t, cancelled, 5*time.Second, "a step of the second job", func(m message) bool { return m.name == "progress" })
+	if a := s.ask(http.MethodDelete, "/v1/jobs/"+id, nil); a.status != http.StatusOK {
+		t.Errorf("DELETE: %d %s", a.status, a.body)
+	}
+	received(t, w.deletes, 5*time.Second, "DELETE at the worker")
+	if _, _, marker := parts(t, rest(t, cancelled)); marker != "[CANCELLED]" {
+		t.Errorf("the cancelled job ended with %s", marker)
+	}
 	s.stop() // checks that it takes no longer than SIGTERM may
 	if _, _, marker := parts(t, rest(t, stream)); marker != "" {
 		t.Errorf("the stream of a job that goes on ended with %s", marker)

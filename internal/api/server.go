@@ -72,12 +72,11 @@ type Server struct {
 	door    *door.Door
 	jobs    *stream.Jobs
 
-	stop     chan struct{} // closed by Close: streams and sockets end
-	decoding chan struct{} // one token a picture of a request
-	once     sync.Once
-	sockets  *door.Places
-	running  sync.WaitGroup // the sockets
-	streams  *door.Places
+	stop    chan struct{} // closed by Close: streams and sockets end
+	once    sync.Once
+	sockets *door.Places
+	running sync.WaitGroup // the sockets
+	streams *door.Places
 }
 
 // Bounds of open sockets: of all clients, and of each.
@@ -104,7 +103,7 @@ func New(c Config) *Server {
 		c.Webhook = noWebhooks
 	}
 	s := &Server{
-		Config: c, stop: make(chan struct{}), decoding: make(chan struct{}, inputsAtATime),
+		Config: c, stop: make(chan struct{}),
 		sockets: door.NewPlaces(socketsLimit, socketsEach), streams: door.NewPlaces(door.Streams, door.StreamsEach),
 		jobs: &stream.Jobs{Queue: c.Queue, Events: c.Events, Store: c.Store, KeepAlive: c.KeepAlive, Log: c.Log},
 	}

@@ -43,7 +43,7 @@ func (s *Server) submit(ctx context.Context, body []byte, key, client string) (j
 	if err := s.suit(ctx, &r); err != nil {
 		return job.Record{}, err
 	}
-	if err := s.decodable(ctx, r); err != nil {
+	if err := s.jobs.Decodable(ctx, r); err != nil {
 		return job.Record{}, err
 	}
 	return s.Queue.Submit(ctx, r)

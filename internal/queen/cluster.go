@@ -111,6 +111,9 @@ func (c *Cluster) submit(ctx context.Context, s submission) (job.Record, error) 
 			return job.Record{}, err
 		}
 	}
+	if err := c.Jobs.Decodable(ctx, r); err != nil {
+		return job.Record{}, err
+	}
 	return c.Jobs.Queue.Submit(ctx, r)
 }
 

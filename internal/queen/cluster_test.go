@@ -1,9 +1,14 @@
 package queen
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"net/http"
 	"strings"
@@ -101,14 +106,21 @@ func TestSharedRefusals(t *testing.T) {
 	c := newCommons(t, queue.Options{})
 	c.bee(job.Ready, "m")
 	h := c.queen()
+	var damaged bytes.Buffer
+	if err := png.Encode(&damaged, image.NewGray(image.Rect(0, 0, 64, 64))); err != nil {
+		t.Fatal(err)
+	}
+	damaged.Truncate(damaged.Len() - 20)
+	control := fmt.Sprintf(`,"controls":[{"model":"m","image":%q}]`, base64.StdEncoding.EncodeToString(damaged.Bytes()))
 	for more, want := range map[string]string{
-		`,"steps":0`:                               "[ERROR] Invalid input: steps must be 1 to 150, got 0",
-		`,"steps":"x"`:                             "[ERROR] Failed to parse operation: field `steps`",
-		`,"width":512`:                             "[ERROR] Invalid input: width must be 64 to 256, got 512",
-		`,"sampler":"magic"`:                       `[ERROR] Invalid input: unknown sampler "magic"; there are euler, ddim`,
-		`,"worker_id":"bee"`:                       "[ERROR] Scheduling failed: 'bee' is a node of the cluster, whose nodes take jobs from one queue; leave worker_id out",
-		`,"worker_id":"other"`:                     "[ERROR] Scheduling failed: No available worker found for model 'm'.",
-		`,"id":"not an id"`:                        "[ERROR] Invalid input: id must be",
+		control:                "[ERROR] Failed to load image from memory: control image",
+		`,"steps":0`:           "[ERROR] Invalid input: steps must be 1 to 150, got 0",
+		`,"steps":"x"`:         "[ERROR] Failed to parse operation: field `steps`",
+		`,"width":512`:         "[ERROR] Invalid input: width must be 64 to 256, got 512",
+		`,"sampler":"magic"`:   `[ERROR] Invalid input: unknown sampler "magic"; there are euler, ddim`,
+		`,"worker_id":"bee"`:   "[ERROR] Scheduling failed: 'bee' is a node of the cluster, whose nodes take jobs from one queue; leave worker_id out",
+		`,"worker_id":"other"`: "[ERROR] Scheduling failed: No available worker found for model 'm'.",
+		`,"id":"not an id"`:    "[ERROR] Invalid input: id must be",
 		`,"webhook":{"url":"http://example.com/"}`: "[ERROR] Invalid input: webhook.url: a queen sends no webhooks",
 	} {
 		status, id := h.submit(more)

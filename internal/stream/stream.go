@@ -3,7 +3,8 @@
 // is what all who serve event streams of such jobs have in common.
 //
 // Files: stream.go follows a job, wire.go and pictures.go put its events
-// together, once for all readers.
+// together, once for all readers; inputs.go looks at pictures that come with
+// a job.
 package stream
 
 import (
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +37,9 @@ type Jobs struct {
 
 	previews previewCache
 	wires    wireCache
+
+	once     sync.Once     // makes decoding
+	decoding chan struct{} // one token a picture of a request
 }
 
 // Reader delivers the events of one job in order.

@@ -1,4 +1,4 @@
-package api
+package stream
 
 import (
 	"context"
@@ -16,9 +16,9 @@ var inputLimits = picture.Limits{
 // inputsAtATime is how many pictures of requests are decoded at a time.
 const inputsAtATime = 2
 
-// decodable decodes the pictures that come with a request, so that whoever sends one that is damaged is told at once, and
+// Decodable decodes the pictures that come with a request, so that whoever sends one that is damaged is told at once, and
 // not when the job's turn has come.
-func (s *Server) decodable(ctx context.Context, r job.Request) error {
+func (s *Jobs) Decodable(ctx context.Context, r job.Request) error {
 	inputs := []struct {
 		what string
 		file []byte
@@ -40,7 +40,8 @@ func (s *Server) decodable(ctx context.Context, r job.Request) error {
 	return nil
 }
 
-func (s *Server) decode(ctx context.Context, what string, file []byte) error {
+func (s *Jobs) decode(ctx context.Context, what string, file []byte) error {
+	s.once.Do(func() { s.decoding = make(chan struct{}, inputsAtATime) })
 	select {
 	case s.decoding <- struct{}{}:
 		defer func() { <-s.decoding }()
