@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -184,6 +185,8 @@ func TestKeeperForeignWorker(t *testing.T) {
 	good := completed(pngText(t, 8, 8))
 	f, queen := newWorker(t), startQueen(t)
 	enlist(queen, "bee", "m", f.URL)
+	var stream atomic.Value // string
+	f.events = func(w io.Writer, _ *http.Request) { io.WriteString(w, stream.Load().(string)) }
 	for _, row := range []struct {
 		name, stream string
 		args, words  []string // no words: success
@@ -200,7 +203,7 @@ func TestKeeperForeignWorker(t *testing.T) {
 	} {
 		for where, url := range map[string]string{"worker": f.URL, "queen": queen.url} {
 			t.Run(row.name+", "+where, func(t *testing.T) {
-				f.events = func(w io.Writer, _ *http.Request) { io.WriteString(w, row.stream) }
+				stream.Store(row.stream)
 				c := command(t, append([]string{"generate", "a lighthouse", "--model", "m", "--json", "-o", "out.png", "--server", url}, row.args...)...)
 				o := finish(t, c)
 				if row.words == nil {
@@ -241,8 +244,8 @@ func pictureFiles(t *testing.T) (path func(name string) string) {
 // TestKeeperSendsPictures: pictures go out as they are, WebP as PNG.
 func TestKeeperSendsPictures(t *testing.T) {
 	t.Parallel()
-	f, path := newWorker(t), pictureFiles(t)
-	f.events = func(w io.Writer, _ *http.Request) { io.WriteString(w, completed(pngText(t, 8, 8))) }
+	f, path, answer := newWorker(t), pictureFiles(t), completed(pngText(t, 8, 8))
+	f.events = func(w io.Writer, _ *http.Request) { io.WriteString(w, answer) }
 	send := func(mask string) (sent map[string]any) {
 		succeed(t, command(t, "inpaint", "a boat", "--input", path("in.png"), "--mask", mask, "--model", "m", "--hive", "garden", "--worker", "w", "--json", "--server", f.URL))
 		decodeLine(t, received(t, f.posts, time.Minute, "operation"), &sent)
