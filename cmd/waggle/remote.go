@@ -152,7 +152,7 @@ type watcher interface {
 func follow(ctx context.Context, server *client.Client, id job.ID, show watcher) (job.Event, error) {
 	for e, err := range server.Follow(ctx, id, 0, show.said) {
 		if err != nil {
-			return e, err
+			return e, fmt.Errorf("lost sight of %s, which may go on: %w", id, err)
 		}
 		show.event(e)
 		switch {
