@@ -28,6 +28,12 @@ func (d *Door) limitBody(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// limitAnswer gives an answer its time to be made and taken, so that whoever
+// asks and reads nothing holds nobody for ever. Streams put it off.
+func (d *Door) limitAnswer(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * d.BodyTime))
+}
+
 // ReadJSON reads a whole body of at most limit bytes, or answers why not. Call
 // release when the body is no longer needed.
 func (d *Door) ReadJSON(w http.ResponseWriter, r *http.Request, limit int64) (body []byte, release func(), ok bool) {

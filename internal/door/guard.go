@@ -23,6 +23,7 @@ func (d *Door) Guard(routes *http.ServeMux) http.Handler {
 		defer w.leave()
 		defer d.survive(w, r)
 		d.limitBody(w, r)
+		d.limitAnswer(w)
 		secureHeaders(w.Header(), r)
 		if problem, refused := d.refuses(w.Header(), r); refused {
 			problem.Answer(w)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"waggle/internal/certs/certstest"
+	"waggle/internal/sse"
 )
 
 // serveOne serves one connection by TLS, in fake time, and returns the other end of it.
@@ -58,6 +59,71 @@ func TestSilentHandshake(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAnswerNotTaken: who asks and takes nothing of the answer does not hold a handler for ever, over HTTP/2 neither, where the
+// connection itself lives; and who lets a stream lie is let go much sooner.
+func TestAnswerNotTaken(t *testing.T) {
+	for name, row := range map[string]struct {
+		answer func(w http.ResponseWriter, text []byte) error
+		limit  time.Duration
+	}{
+		"an answer": {func(w http.ResponseWriter, text []byte) error { _, err := w.Write(text); return err }, 2 * bodyTimeout},
+		"a stream": {func(w http.ResponseWriter, text []byte) (err error) {
+			for out := sse.NewWriter(w); err == nil; {
+				err = out.Event(sse.Event{Data: text})
+			}
+			return err
+		}, sse.WriteTimeout + time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended, began := make(chan error, 1), time.Now()
+				d := New(Config{})
+				m := http.NewServeMux()
+				m.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) { ended <- row.answer(w, make([]byte, 16<<20)) })
+				conn := serveOne(t, d.Guard(m).ServeHTTP)
+				transport := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+					return c, c.HandshakeContext(ctx)
+				}}
+				response, err := transport.RoundTrip(must(http.NewRequest(http.MethodGet, "https://localhost/", nil)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := <-ended; err == nil || response.ProtoMajor != 2 || time.Since(began) > row.limit {
+					t.Errorf("%s: ended after %v with %v", response.Proto, time.Since(began), err)
+				}
+				response.Body.Close()
+				transport.CloseIdleConnections()
+			})
+		})
+	}
+}
+
+// TestAnswerNotTakenPlainly is the same over HTTP/1.1.
+func TestAnswerNotTakenPlainly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended, began := make(chan error, 1), time.Now()
+		client, server := net.Pipe()
+		l := &oneConn{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+		l.conns <- server
+		ctx, cancel := context.WithCancel(context.Background())
+		d, m := New(Config{}), http.NewServeMux()
+		m.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+			_, err := w.Write(make([]byte, 16<<20))
+			ended <- err
+		})
+		served := make(chan error, 1)
+		go func() { served <- d.Serve(ctx, l, d.Guard(m), func() {}) }()
+		io.WriteString(client, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if err := <-ended; err == nil || time.Since(began) > 2*bodyTimeout {
+			t.Errorf("ended after %v with %v", time.Since(began), err)
+		}
+		client.Close()
+		cancel()
+		<-served
+	})
 }
 
 // held is a connection that is read from until hold is closed.
