@@ -1,6 +1,6 @@
 # make run     a picture, then the web page        make test    what must pass before a change lands
 # make         bin/waggle                          make check   the same, on a machine known to be ready
-.PHONY: all wasm run test check conformance chaos soak bench bench-peers generate train doctor
+.PHONY: api-fuzz all wasm run test check conformance chaos soak bench bench-peers generate train doctor
 
 all: wasm
 	go build -trimpath -ldflags='-s -w' -o bin/waggle ./cmd/waggle
@@ -39,6 +39,11 @@ soak: wasm
 	@scripts/driver
 	@scripts/soak
 
+# What the OpenAPI documents allow, and what they do not, sent to a worker and a queen. The first time it downloads schemathesis.
+api-fuzz: all
+	@scripts/driver
+	@scripts/api-fuzz
+
 # A whole picture, then every kernel of a family at shapes of Stable Diffusion 1.5. KERNELS=tiled on a GPU.
 KERNELS ?= subgroup
 bench: all
@@ -49,9 +54,10 @@ bench: all
 bench-peers: all
 	@scripts/bench-peers
 
-# Go code from templ components.
+# Go code from templ components, and what the OpenAPI documents say of types from their comments.
 generate:
 	go tool templ generate -path web
+	go generate ./internal/openapi
 
 # The built-in model from nothing: about an hour and a half on two cores. TRAIN=--scale\ 0.01 tries it in a minute.
 train:

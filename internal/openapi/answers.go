@@ -46,11 +46,17 @@ func (d *document) sharedResponses(used map[int]bool) map[string]*huma.Response 
 			response.Content = map[string]*huma.MediaType{"application/json": {Schema: d.schema(refusal{})}}
 			response.Headers = map[string]*huma.Header{"WWW-Authenticate": header("How to show a token: `Bearer`.", huma.TypeString)}
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-			response.Headers = map[string]*huma.Header{"Retry-After": header("Seconds to wait.", huma.TypeInteger)}
+			response.Headers = map[string]*huma.Header{"Retry-After": required(header("Seconds to wait.", huma.TypeInteger))}
 		}
 		all[s.name] = response
 	}
 	return all
+}
+
+// required is a header that every such answer has.
+func required(h *huma.Header) *huma.Header {
+	h.Required = true
+	return h
 }
 
 func header(text, kind string) *huma.Header {

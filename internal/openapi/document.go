@@ -165,6 +165,15 @@ func (d *document) body(v any) *huma.MediaType {
 	return &huma.MediaType{Schema: d.schema(v)}
 }
 
+// eventSchema is one event, which is how readers of such documents take the
+// schema of a stream. It says nothing of the stream as one text.
+func eventSchema() *huma.Schema {
+	text := func(words string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: words} }
+	return &huma.Schema{Description: "One event of the stream.", Properties: map[string]*huma.Schema{
+		"event": text("The event's name."), "id": text("Its number."), "data": text("JSON, or the mark of the stream's end."),
+	}}
+}
+
 func (d *document) answer(a Answer) *huma.Response {
 	response := &huma.Response{Description: a.Description}
 	switch {
@@ -172,7 +181,10 @@ func (d *document) answer(a Answer) *huma.Response {
 		response.Content = map[string]*huma.MediaType{"application/json": {Schema: d.schema(a.Body)}}
 	case a.Type != "":
 		content := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
-		if !strings.HasPrefix(a.Type, "text/") {
+		switch {
+		case a.Data != nil:
+			content.Schema = eventSchema()
+		case !strings.HasPrefix(a.Type, "text/"):
 			content.Schema = &huma.Schema{} // bytes: any
 		}
 		if a.Data != nil { // each event's data; 3.1 has no word for it
