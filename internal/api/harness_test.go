@@ -43,6 +43,7 @@ type harness struct {
 	t      *testing.T
 	url    string
 	port   int
+	server *Server
 	doc    *openapitest.Document // which every answer to call is held to
 	queue  queue.Queue
 	events events.Log
@@ -87,9 +88,9 @@ func start(t *testing.T, sc script, change ...func(*Config)) *harness {
 		f(&c)
 	}
 	h.putNode(job.Ready)
-	server := New(c)
-	h.doc = openapitest.Load(t, server.table().Document(server.info()))
-	h.run(server, l, sc)
+	h.server = New(c)
+	h.doc = openapitest.Load(t, h.server.table().Document(h.server.info()))
+	h.run(h.server, l, sc)
 	return h
 }
 

@@ -146,7 +146,10 @@ func (c *Config) fillIn() {
 	}
 	if c.Page == nil {
 		c.Page = func(func() Snapshot) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("waggle queen\n")) })
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/html; charset=utf-8")
+				w.Write([]byte("waggle queen\n"))
+			})
 		}
 	}
 }
