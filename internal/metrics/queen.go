@@ -44,23 +44,48 @@ type Count map[string]int
 // Fleet is who there is, and what is under way.
 type Fleet struct{ Hives, Workers, Nodes, Jobs Count }
 
-// Fleet tells of it.
+// Fleet tells of it. A reader has it asked once: it takes a while where there are thousands.
 func (q *Queen) Fleet(ask func() Fleet) {
-	for _, m := range []struct {
-		name, help string
-		states     []string
-		of         func(Fleet) Count
-	}{
-		{"waggle_queen_hives", "Hives that the queen listens to.", []string{"online", "lost"}, func(f Fleet) Count { return f.Hives }},
-		{"waggle_queen_workers", "Workers that the queen knows.", words(job.Starting, "idle", job.Busy, job.Stopping), func(f Fleet) Count { return f.Workers }},
-		{"waggle_queen_nodes", "Nodes of the cluster that live.", words(job.Starting, job.Ready, job.Busy, job.Stopping), func(f Fleet) Count { return f.Nodes }},
-		{"waggle_queen_jobs", "Jobs that the queen keeps and that have not ended.", words(job.Queued, job.Running), func(f Fleet) Count { return f.Jobs }},
-	} {
-		q.asked(m.name, m.help, prometheus.GaugeValue, []string{"state"}, func(tell tell) {
-			count := m.of(ask())
-			for _, state := range m.states {
-				tell(float64(count[state]), state)
-			}
-		})
+	part := func(name, help string, of func(Fleet) Count, states ...string) fleetPart {
+		return fleetPart{prometheus.NewDesc(name, help, []string{"state"}, nil), of, states}
+	}
+	q.registry.MustRegister(&fleet{ask, []fleetPart{
+		part("waggle_queen_hives", "Hives that the queen listens to.", func(f Fleet) Count { return f.Hives }, "online", "lost"),
+		part("waggle_queen_workers", "Workers that the queen knows.", func(f Fleet) Count { return f.Workers },
+			words(job.Starting, "idle", job.Busy, job.Stopping)...),
+		part("waggle_queen_nodes", "Nodes of the cluster that live.", func(f Fleet) Count { return f.Nodes },
+			words(job.Starting, job.Ready, job.Busy, job.Stopping)...),
+		part("waggle_queen_jobs", "Jobs that the queen keeps and that have not ended.", func(f Fleet) Count { return f.Jobs },
+			words(job.Queued, job.Running)...),
+	}})
+}
+
+// fleet is the metrics of a Fleet.
+type fleet struct {
+	ask   func() Fleet
+	parts []fleetPart
+}
+
+// fleetPart is one of them.
+type fleetPart struct {
+	about  *prometheus.Desc
+	of     func(Fleet) Count
+	states []string
+}
+
+// Describe implements prometheus.Collector.
+func (f *fleet) Describe(to chan<- *prometheus.Desc) {
+	for _, p := range f.parts {
+		to <- p.about
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (f *fleet) Collect(to chan<- prometheus.Metric) {
+	now := f.ask()
+	for _, p := range f.parts {
+		for _, state := range p.states {
+			to <- prometheus.MustNewConstMetric(p.about, prometheus.GaugeValue, float64(p.of(now)[state]), state)
+		}
 	}
 }
