@@ -208,7 +208,7 @@ func TestNginx(t *testing.T) {
 		if response.StatusCode != http.StatusOK {
 			t.Error(response.Status)
 		}
-		until(t, "the log says whose the job is", func() bool { return strings.Contains(s.log.String(), "client=127.0.0.5 ") })
+		eventually(t, time.Minute, "line in the log that says whose the job is", func() bool { return strings.Contains(s.log.String(), "client=127.0.0.5 ") })
 	})
 	t.Run("large bodies", p.takesLargeBodies)
 	t.Run("log", p.logsNoToken)

@@ -100,7 +100,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 	}
 
 	cluster.Servers[0].Kill()
-	until(t, "the loss of NATS is logged", func() bool { return strings.Contains(s.log.String(), "NATS is lost") })
+	eventually(t, time.Minute, "line in the log that NATS is lost", func() bool { return strings.Contains(s.log.String(), "NATS is lost") })
 	s.stop()
 	q.stop()
 	guest.stop()
@@ -155,16 +155,6 @@ func (s *server) over(t *testing.T, path string) {
 		}
 		if _, _, err := conn.ReadMessage(); err != nil {
 			t.Fatal(err)
-		}
-	}
-}
-
-// until waits for something.
-func until(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not come that %s", what)
 		}
 	}
 }
