@@ -211,9 +211,9 @@ func TestQueenStrangeAnswers(t *testing.T) {
 	h.ready(s)
 	s.waitForStatus(func(text string) bool { return strings.Contains(text, "llm-"+port) })
 	for answer, want := range map[string]string{
-		`<html>`:                           "Failed to parse the worker's answer",
-		`{"job_id":"j"}`:                   "Failed to parse the worker's answer",
-		`{"job_id":"../x","sse_url":"/s"}`: "Failed to parse the worker's answer",
+		`<html>`:                       "Failed to parse the worker's answer",
+		`{"job_id":"j"}`:               "Failed to parse the worker's answer",
+		`{"job_id":"","sse_url":"/s"}`: "Failed to parse the worker's answer",
 		`{"job_id":"j","sse_url":"` + other.URL + `/v1/jobs/j/stream"}`:         "not its own",
 		`{"job_id":"j","sse_url":"//127.0.0.1:` + other.port() + `/v1/jobs/j"}`: "not its own",
 		`{"job_id":"j","sse_url":"/v1/jobs/j/stream"}`:                          "no event stream",

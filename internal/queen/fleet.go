@@ -179,15 +179,22 @@ func (f *fleet) report(h *hive, list []process) {
 	h.processes, h.told = list, time.Now()
 }
 
-// beat takes a worker's own heartbeat.
+// beat takes a worker's own heartbeat. Another that was at its address before is
+// there no more.
 func (f *fleet) beat(b beat) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if loopback(b.host) {
+		b.host = "localhost"
+	}
 	key := b.host + "/" + b.Worker.ID
 	if b.Worker.Status == job.Stopped {
 		delete(f.beats, key)
 		return nil
 	}
+	maps.DeleteFunc(f.beats, func(other string, old beat) bool {
+		return other != key && old.host == b.host && old.Worker.Port == b.Worker.Port
+	})
 	known, ok := f.beats[key]
 	if !ok && len(f.beats) >= f.limits.workers {
 		return errManyWorkers

@@ -67,6 +67,28 @@ func TestFleetJoins(t *testing.T) {
 	}
 }
 
+// A worker that starts where another was, which did not say that it stopped, is the only one there: nobody has the old one's model.
+func TestFleetReplaces(t *testing.T) {
+	f := smallFleet()
+	mustBeat(t, f, "127.0.0.1", "old", "8080", "ready")
+	mustBeat(t, f, "127.0.0.1", "other", "8081", "ready")
+	b, err := parseBeat([]byte(`{"worker":{"id":"new","model_id":"M","port":8080,"status":"starting"}}`), "::1")
+	if err == nil {
+		err = f.beat(b)
+	}
+	_, workers := f.snapshot()
+	if err != nil || len(workers) != 2 {
+		t.Fatalf("%v, %+v", err, workers)
+	}
+	if w := workers[0]; !slices.Equal(w.IDs, []string{"new"}) || !slices.Equal(w.Models, []string{"M"}) || w.Status != job.Starting {
+		t.Errorf("at the old one's address: %+v", w)
+	}
+	mustBeat(t, f, "127.0.0.1", "old", "8080", "stopped") // its last word comes late
+	if _, workers := f.snapshot(); len(workers) != 2 {
+		t.Errorf("after the old one's last word: %+v", workers)
+	}
+}
+
 func TestFleetForgets(t *testing.T) {
 	f := smallFleet()
 	mustBeat(t, f, "127.0.0.1", "bee", "8080", "ready")

@@ -47,6 +47,20 @@ func (l *link) open() error {
 	return err
 }
 
+// begin opens the stream for the first time. A worker that has the job and is
+// away is waited for: another would do the job twice.
+func (l *link) begin() error {
+	err := l.open()
+	var unreached dialError
+	switch {
+	case errors.As(err, &unreached):
+		return l.reopen(unreached.error)
+	case err != nil:
+		return refused(err)
+	}
+	return nil
+}
+
 // next returns the next event, each once, however often the stream breaks.
 func (l *link) next() (sse.Event, error) {
 	for {

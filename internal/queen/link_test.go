@@ -3,10 +3,14 @@ package queen
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"waggle/internal/job"
 )
 
 // rejoined are streams of one job, each as it is found by the next who asks. A
@@ -89,5 +93,36 @@ func TestRejoin(t *testing.T) {
 				t.Errorf("of a rejoin was told: %v; %d readers", told, len(after))
 			}
 		})
+	}
+}
+
+// A worker that has taken a job and cannot be reached then is waited for: no other gets the job too.
+func TestAwayAfterTheAnswer(t *testing.T) {
+	h := open(t, Config{timing: timing{rejoin: 300 * time.Millisecond}})
+	var posts atomic.Int32
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			posts.Add(1)
+			l.Close()
+			io.WriteString(w, `{"job_id":"a.b/c d","sse_url":"/v1/jobs/1/stream"}`)
+		})}
+		go s.Serve(l)
+		t.Cleanup(func() { s.Close() })
+		port := l.Addr().(*net.TCPAddr).Port
+		b := beat{host: "127.0.0.1", at: time.Now(), Worker: job.Node{ID: fmt.Sprint(port), Port: port, ModelID: "m", Status: job.Ready}}
+		if err := h.fleet.beat(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := h.read(h.post())
+	if got := markerOfText(text); posts.Load() != 1 || !strings.HasPrefix(got, "[ERROR] Error reading stream: ") || !strings.Contains(got, "refused") {
+		t.Errorf("%d workers got the job, ended with %q", posts.Load(), got)
+	}
+	if !strings.Contains(text, `"human":"Worker's job a.b/c d"`) {
+		t.Errorf("a worker's id is its own business:\n%s", text)
 	}
 }

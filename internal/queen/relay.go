@@ -73,13 +73,13 @@ func (q *Queen) employ(ctx context.Context, t *task, w Worker, verb string) erro
 	if err != nil {
 		return err
 	}
-	l := &link{queen: q, ctx: ctx, url: stream, tell: func(action, format string, args ...any) {
+	l := &link{queen: q, ctx: ctx, url: stream, close: func() {}, tell: func(action, format string, args ...any) {
 		q.tell(t, actorQueen, verb+"_"+action, format, args...)
 	}}
-	if err := l.open(); err != nil {
-		return refused(err)
-	}
 	defer func() { l.close() }()
+	if err := l.begin(); err != nil {
+		return err
+	}
 	l.tell("streaming", "Relaying the worker's events")
 	if err := q.relay(t, l, verb); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (q *Queen) post(w Worker, body []byte) (a accepted, err error) {
 	if err == nil {
 		err = json.Unmarshal(text, &a)
 	}
-	if err != nil || !job.ValidID(a.JobID) || a.SSEURL == "" {
+	if err != nil || a.JobID == "" || len(a.JobID) > nameLimit || a.SSEURL == "" { // else the id is the worker's own business
 		return a, job.Errorf(job.Internal, "Failed to parse the worker's answer: %s", plain(string(text), 200))
 	}
 	return a, nil
