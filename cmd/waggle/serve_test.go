@@ -31,7 +31,7 @@ func TestServe(t *testing.T) {
 		name string
 		run  func(*testing.T, *server)
 	}{
-		{"models", testModels}, {"picture", testPicture}, {"bad requests", testRequests},
+		{"models", testModels}, {"picture", testPicture}, {"document", testDocument}, {"bad requests", testRequests},
 		{"tokens while drawing", testTokens}, {"socket", testSocket}, {"memory", testMemory},
 	} {
 		t.Run(step.name, func(t *testing.T) {
