@@ -71,7 +71,7 @@ func (q *JetStream) Cancel(ctx context.Context, id job.ID) (job.Record, error) {
 
 // Pause implements Queue.
 func (q *JetStream) Pause(ctx context.Context, id job.ID) (job.Record, error) {
-	s, was, err := q.change(ctx, id, func(s stored) (stored, error) { return q.index.pause(s, q.options.Length) })
+	s, was, err := q.change(ctx, id, func(s stored) (stored, error) { return q.index.pause(s, int(q.length.Load())) })
 	if err != nil {
 		return job.Record{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,6 +43,7 @@ const (
 // unless the record may be about to name it.
 type JetStream struct {
 	options Options
+	length  atomic.Int64 // jobs that may wait or run, and as many may be paused
 	js      jetstream.JetStream
 	jobs    jetstream.Stream
 	records jetstream.KeyValue
@@ -101,9 +103,7 @@ func (q *JetStream) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if q.options.Guest {
-		q.options.Length = int(q.jobs.CachedInfo().Config.MaxMsgs) - spareMessages
-	}
+	q.measure(q.jobs.CachedInfo())
 	q.records, err = q.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: recordBucket, Replicas: replicas, LimitMarkerTTL: markerTTL})
 	if err != nil {
 		return err
@@ -120,6 +120,16 @@ func (q *JetStream) open(ctx context.Context) (err error) {
 	}
 	q.work.Go(func() { q.nodes.run(q.stop) })
 	return q.follow(ctx)
+}
+
+// measure notes how many jobs may wait or run: for a guest, as many as its host
+// has room for now.
+func (q *JetStream) measure(jobs *jetstream.StreamInfo) {
+	n := int64(q.options.Length)
+	if q.options.Guest {
+		n = jobs.Config.MaxMsgs - spareMessages
+	}
+	q.length.Store(n)
 }
 
 // follow fills the index and keeps it up to date until Close.

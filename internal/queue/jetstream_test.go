@@ -418,14 +418,17 @@ func TestGuest(t *testing.T) {
 	if _, err := guest.Submit(t.Context(), request("three")); !errors.Is(err, ErrFull) {
 		t.Errorf("a third job: %v", err)
 	}
-	for range 2 {
+	open(t, join(t, bus.Options{URLs: urls}), Options{Length: 3, Expiry: 48 * time.Hour}) // the host has more room now
+	guest.tidy(t.Context(), time.Now(), false)
+	submit(t, guest, request("three"))
+	for range 3 {
 		finish(t, next(t, host, Consumer{Node: "a"}))
 	}
-	for len(ended(t, guest)) < 2 {
+	for len(ended(t, guest)) < 3 {
 		time.Sleep(time.Millisecond)
 	}
 	guest.tidy(t.Context(), time.Now().Add(time.Hour), true)
-	if n := len(ended(t, guest)); n != 2 {
+	if n := len(ended(t, guest)); n != 3 {
 		t.Errorf("the guest has left %d jobs", n)
 	}
 	host.tidy(t.Context(), time.Now().Add(72*time.Hour), true)

@@ -55,7 +55,7 @@ func (q *JetStream) reserve(s stored) (release func(), err error) {
 			return nil, fmt.Errorf("%w: %w", ErrNoRoom, err)
 		}
 	}
-	return q.index.reserve(s, q.options.Length)
+	return q.index.reserve(s, int(q.length.Load()))
 }
 
 // enter puts a new job in line and then writes its record, though its client

@@ -84,6 +84,7 @@ func (q *JetStream) reconcile(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	q.measure(info)
 	lanes := map[string][]item{}
 	for _, it := range q.index.filter(func(it *item) bool { return it.inLine() }) {
 		subject := laneOf(it.stored).subject()
