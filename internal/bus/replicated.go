@@ -35,11 +35,7 @@ type replicated struct {
 // CreateOrUpdateStream implements jetstream.JetStream.
 func (r *replicated) CreateOrUpdateStream(ctx context.Context, c jetstream.StreamConfig) (s jetstream.Stream, err error) {
 	err = opening(ctx, func(ctx context.Context) error {
-		err := r.provide(ctx, c.Name, func() error {
-			c.Replicas = r.copies(ctx, c.Name, c.Replicas)
-			_, err := r.JetStream.CreateOrUpdateStream(ctx, c)
-			return err
-		})
+		err := r.provide(ctx, c)
 		if err == nil {
 			s, err = r.Stream(ctx, c.Name)
 		}
@@ -50,19 +46,8 @@ func (r *replicated) CreateOrUpdateStream(ctx context.Context, c jetstream.Strea
 
 // CreateOrUpdateKeyValue implements jetstream.JetStream.
 func (r *replicated) CreateOrUpdateKeyValue(ctx context.Context, c jetstream.KeyValueConfig) (kv jetstream.KeyValue, err error) {
-	stream := "KV_" + c.Bucket
-	err = opening(ctx, func(ctx context.Context) error {
-		err := r.provide(ctx, stream, func() error {
-			c.Replicas = r.copies(ctx, stream, c.Replicas)
-			_, err := r.JetStream.CreateOrUpdateKeyValue(ctx, c)
-			return err
-		})
-		if err == nil {
-			err = r.readFromLeader(ctx, stream)
-		}
-		if err == nil {
-			kv, err = r.JetStream.KeyValue(ctx, c.Bucket)
-		}
+	err = r.bucket(ctx, recordStream(c), func(ctx context.Context) error {
+		kv, err = r.JetStream.KeyValue(ctx, c.Bucket)
 		return err
 	})
 	return kv, err
@@ -70,22 +55,25 @@ func (r *replicated) CreateOrUpdateKeyValue(ctx context.Context, c jetstream.Key
 
 // CreateOrUpdateObjectStore implements jetstream.JetStream.
 func (r *replicated) CreateOrUpdateObjectStore(ctx context.Context, c jetstream.ObjectStoreConfig) (s jetstream.ObjectStore, err error) {
-	stream := "OBJ_" + c.Bucket
-	err = opening(ctx, func(ctx context.Context) error {
-		err := r.provide(ctx, stream, func() error {
-			c.Replicas = r.copies(ctx, stream, c.Replicas)
-			_, err := r.JetStream.CreateOrUpdateObjectStore(ctx, c)
-			return err
-		})
-		if err == nil {
-			err = r.readFromLeader(ctx, stream)
-		}
-		if err == nil {
-			s, err = r.JetStream.ObjectStore(ctx, c.Bucket)
-		}
+	err = r.bucket(ctx, objectStream(c), func(ctx context.Context) error {
+		s, err = r.JetStream.ObjectStore(ctx, c.Bucket)
 		return err
 	})
 	return objects{s}, err
+}
+
+// bucket opens a bucket that lies in a stream.
+func (r *replicated) bucket(ctx context.Context, c jetstream.StreamConfig, open func(context.Context) error) error {
+	return opening(ctx, func(ctx context.Context) error {
+		err := r.provide(ctx, c)
+		if err == nil {
+			err = r.readFromLeader(ctx, c.Name)
+		}
+		if err == nil {
+			err = open(ctx)
+		}
+		return err
+	})
 }
 
 // opening tries until a stream is open, or there is an error that waiting does
@@ -100,27 +88,24 @@ func opening(ctx context.Context, open func(context.Context) error) error {
 	})
 }
 
-// provide makes a stream what it shall be, unless this is a guest and finds it.
-func (r *replicated) provide(ctx context.Context, stream string, create func() error) error {
-	if r.guest {
-		if _, err := r.Stream(ctx, stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return err
-		}
+// provide makes a stream what it shall be, on no fewer servers than now. A
+// guest leaves one that is there as it is.
+func (r *replicated) provide(ctx context.Context, c jetstream.StreamConfig) error {
+	s, err := r.Stream(ctx, c.Name)
+	switch {
+	case err != nil && !errors.Is(err, jetstream.ErrStreamNotFound):
+		return err
+	case err == nil && r.guest:
+		return nil
+	case err == nil:
+		c.Replicas = max(c.Replicas, s.CachedInfo().Config.Replicas)
 	}
-	return create()
-}
-
-// copies is on how many servers a stream shall be: no fewer than now.
-func (r *replicated) copies(ctx context.Context, stream string, want int) int {
-	s, err := r.Stream(ctx, stream)
-	if err != nil {
-		return want // it is not there, or creating it will tell
-	}
-	return max(want, s.CachedInfo().Config.Replicas)
+	_, err = r.JetStream.CreateOrUpdateStream(ctx, c)
+	return err
 }
 
 // readFromLeader makes whoever opens a bucket's stream from now on ask its
-// leader, and not any copy.
+// leader, and not any copy, where an older version made it.
 func (r *replicated) readFromLeader(ctx context.Context, stream string) error {
 	s, err := r.Stream(ctx, stream)
 	if err != nil {
