@@ -25,6 +25,9 @@ func TestDocumentedRoutes(t *testing.T) {
 	if want := len(h.server.table()); len(routes) != want || want < 25 {
 		t.Errorf("%d operations are documented, %d routes are there", len(routes), want)
 	}
+	if list := h.doc.Undescribed(); len(list) > 0 {
+		t.Errorf("say what these are, in a comment behind the field: %q", list)
+	}
 	for _, r := range routes {
 		a := h.call(r.Method, r.Path, "")
 		if a.StatusCode == http.StatusMethodNotAllowed || a.StatusCode == http.StatusNotFound && a.body == "" {

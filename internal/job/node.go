@@ -27,30 +27,28 @@ func (s Status) Available() bool { return s == Ready || s == Busy }
 // Node is the record of one process that runs jobs. The first members are the
 // worker object of the protocol.
 type Node struct {
-	ID             string `json:"id"`
-	ModelID        string `json:"model_id"` // as the operator wrote it
-	Device         string `json:"device"`   // adapters by name, with commas
-	Port           int    `json:"port"`
-	Status         Status `json:"status"`
-	Implementation string `json:"implementation"`
-	Version        string `json:"version"`
+	ID             string `json:"id"`             // its name
+	ModelID        string `json:"model_id"`       // as the operator wrote it
+	Device         string `json:"device"`         // adapters by name, with commas
+	Port           int    `json:"port"`           // where it listens
+	Status         Status `json:"status"`         // whether it takes jobs: ready and busy ones do
+	Implementation string `json:"implementation"` // the program
+	Version        string `json:"version"`        // of the program
 
 	// TLSName is what the certificate of a node that serves https is for; empty:
 	// it speaks plain HTTP.
-	TLSName string `json:"tls_name,omitempty"`
-	// Since is when its process started, by its own clock; Seen is when it was
-	// heard of last, by the clock of the server that tells of it.
-	Since time.Time `json:"since,omitzero"`
-	Seen  time.Time `json:"seen,omitzero"`
-	Load  Load      `json:"load"`
+	TLSName string    `json:"tls_name,omitempty"`
+	Since   time.Time `json:"since,omitzero"` // when its process started, by its own clock
+	Seen    time.Time `json:"seen,omitzero"`  // when it was heard of last, by the clock of the server that tells of it
+	Load    Load      `json:"load"`           // what it has to do
 
 	// Reason says why a node, or one of its devices, is not ready; empty means
 	// its model is loading.
 	Reason    string      `json:"reason,omitempty"`
-	Devices   []Device    `json:"devices,omitempty"`
-	Models    []ModelInfo `json:"models,omitempty"`
-	Samplers  []Choice    `json:"samplers,omitempty"`
-	Schedules []Choice    `json:"schedules,omitempty"`
+	Devices   []Device    `json:"devices,omitempty"`   // its adapters
+	Models    []ModelInfo `json:"models,omitempty"`    // that it has
+	Samplers  []Choice    `json:"samplers,omitempty"`  // that it knows
+	Schedules []Choice    `json:"schedules,omitempty"` // that it knows
 }
 
 // Load is what a node has to do, in jobs.
@@ -63,18 +61,18 @@ type Load struct {
 
 // Device is one adapter of a node. Each draws on its own.
 type Device struct {
-	Name   string `json:"name"`
-	Status Status `json:"status"`
-	Reason string `json:"reason,omitempty"`
+	Name   string `json:"name"`             // as its driver calls it
+	Status Status `json:"status"`           // whether it draws
+	Reason string `json:"reason,omitempty"` // why it does not
 }
 
 // Choice is a sampler or a schedule: its name in requests, its label for
 // people, and other spellings it goes by. Case, spaces, hyphens and brackets
 // in a name do not matter, and "++" is "pp".
 type Choice struct {
-	Name    string   `json:"name"`
-	Label   string   `json:"label,omitempty"`
-	Aliases []string `json:"aliases,omitempty"`
+	Name    string   `json:"name"`              // for operations
+	Label   string   `json:"label,omitempty"`   // for people
+	Aliases []string `json:"aliases,omitempty"` // other names that operations may use
 }
 
 // Choose returns the choice that goes by a name.
@@ -137,13 +135,13 @@ func (n Node) Offers() []ModelInfo {
 
 // ModelInfo is what a client needs to know of a model.
 type ModelInfo struct {
-	Name     string   `json:"name"`
-	Family   string   `json:"family,omitempty"`
-	Defaults Defaults `json:"defaults,omitzero"`
-	Limits   Limits   `json:"limits,omitzero"`
+	Name     string   `json:"name"`              // for operations
+	Family   string   `json:"family,omitempty"`  // the kind of network
+	Defaults Defaults `json:"defaults,omitzero"` // what it does well with
+	Limits   Limits   `json:"limits,omitzero"`   // what it can do
 	// Preview maps this model's latents to colours.
 	Preview LatentRGB `json:"preview,omitzero"`
-	Loaded  bool      `json:"loaded"`
+	Loaded  bool      `json:"loaded"` // whether it is in an adapter's memory, so that a job begins at once
 	// Example is a prompt the model does well.
 	Example string `json:"example,omitempty"`
 }
@@ -151,21 +149,21 @@ type ModelInfo struct {
 // Defaults are a model's own, for clients that let the model choose; the wire's
 // defaults are NewRequest's.
 type Defaults struct {
-	Width    int     `json:"width"`
-	Height   int     `json:"height"`
-	Steps    int     `json:"steps"`
-	Guidance float64 `json:"guidance_scale"`
-	Sampler  string  `json:"sampler"`
-	Schedule string  `json:"schedule"`
+	Width    int     `json:"width"`          // in pixels
+	Height   int     `json:"height"`         // in pixels
+	Steps    int     `json:"steps"`          // from noise to picture
+	Guidance float64 `json:"guidance_scale"` // how closely to keep to the prompt
+	Sampler  string  `json:"sampler"`        // its name
+	Schedule string  `json:"schedule"`       // its name
 }
 
 // Limits are the bounds of a request for one model, in pixels and counts.
 type Limits struct {
-	SizeMin      int `json:"size_min"`
-	SizeMax      int `json:"size_max"`
-	SizeMultiple int `json:"size_multiple"`
-	StepsMax     int `json:"steps_max"`
-	BatchMax     int `json:"batch_max"`
+	SizeMin      int `json:"size_min"`      // least width and height
+	SizeMax      int `json:"size_max"`      // greatest width and height
+	SizeMultiple int `json:"size_multiple"` // of which both must be multiples
+	StepsMax     int `json:"steps_max"`     // most steps of a picture
+	BatchMax     int `json:"batch_max"`     // most pictures of a job
 }
 
 // DefaultLimits are those every request is checked against.
@@ -177,9 +175,9 @@ func DefaultLimits() Limits {
 // colour = Bias + Σ over channels of value·Factors[channel], 0 black and 1 full.
 // The picture itself is Downscale times as wide and high as the latent.
 type LatentRGB struct {
-	Factors   [][3]float32 `json:"factors"` // one row a latent channel
-	Bias      [3]float32   `json:"bias"`
-	Downscale int          `json:"downscale"`
+	Factors   [][3]float32 `json:"factors"`   // one row a latent channel
+	Bias      [3]float32   `json:"bias"`      // colour of a latent that is 0
+	Downscale int          `json:"downscale"` // how many times as wide and high the picture is
 }
 
 // Color returns the colour of the latent at row y and column x, unclamped.

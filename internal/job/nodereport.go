@@ -20,10 +20,10 @@ func NodeKinds() []NodeKind { return []NodeKind{QueueNode, HiveNode, WorkerNode}
 // its name, and in Load.Running the jobs that the queen herself has there.
 type NodeReport struct {
 	Node
-	Kind  NodeKind `json:"kind"`
-	Names []string `json:"names,omitempty"` // other ids it goes by
-	URL   string   `json:"url,omitempty"`   // where a queen calls it
-	Hive  string   `json:"hive_id,omitempty"`
+	Kind  NodeKind `json:"kind"`              // by which way it gets its jobs
+	Names []string `json:"names,omitempty"`   // other ids it goes by
+	URL   string   `json:"url,omitempty"`     // where a queen calls it
+	Hive  string   `json:"hive_id,omitempty"` // the hive that tells of it
 }
 
 // ReportNodes returns the reports of nodes that share a queue, without samplers

@@ -57,10 +57,10 @@ func componentName(op string) (name string) {
 // textsSchema is an operation of which no more is said than the texts that it must have.
 func textsSchema(op string, texts []string) *huma.Schema {
 	s := &huma.Schema{Type: huma.TypeObject, Required: append([]string{"operation"}, texts...), Properties: map[string]*huma.Schema{
-		"operation": {Type: huma.TypeString, Enum: []any{op}},
-	}}
+		"operation": {Type: huma.TypeString, Enum: []any{op}, Description: "what to do"},
+	}, Description: "Another operation of the protocol. Members that are not listed are passed on."}
 	for _, text := range texts {
-		s.Properties[text] = &huma.Schema{Type: huma.TypeString}
+		s.Properties[text] = &huma.Schema{Type: huma.TypeString, Description: "as the protocol has it"}
 	}
 	return s
 }
@@ -82,6 +82,7 @@ func (d *document) shown() {
 		all.Required = one.Required // the same for all
 	}
 	all.Properties["operation"].Enum = values([]job.Operation{job.Generation, job.Transform, job.Inpaint})
+	all.Description = "An operation as it was taken: without its pictures, and with all values that were filled in."
 	*s = *all
 }
 

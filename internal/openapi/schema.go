@@ -80,8 +80,14 @@ func (d *document) finish() {
 		if t == nil {
 			continue // not from a type
 		}
+		if t.Name() == "" { // of a field that hides another
+			delete(d.types.Map(), name)
+			continue
+		}
 		s.AdditionalProperties = nil
-		s.Description = d.comments[typeName(t)]
+		if text := d.comments[typeName(t)]; text != "" {
+			s.Description = text
+		}
 		d.finishFields(s, t)
 	}
 }
@@ -101,7 +107,6 @@ func (d *document) finishFields(s *huma.Schema, t reflect.Type) {
 		done[name] = true
 		if f.Type == reflect.TypeFor[*struct{}]() { // hides a member of the embedded struct
 			delete(s.Properties, name)
-			delete(d.types.Map(), strings.TrimPrefix(property.Ref, refs))
 			s.Required = slices.DeleteFunc(s.Required, func(r string) bool { return r == name })
 			continue
 		}

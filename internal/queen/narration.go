@@ -9,13 +9,13 @@ import (
 
 // narration is what the queen says of a job while she does it.
 type narration struct {
-	Type      string `json:"type"`
+	Type      string `json:"type"`      // always narration
 	Formatted string `json:"formatted"` // for terminals: two lines, the first with colours
-	Actor     string `json:"actor"`
-	Action    string `json:"action"`
-	Target    string `json:"target"`
-	Human     string `json:"human"`
-	JobID     string `json:"job_id"`
+	Actor     string `json:"actor"`     // who speaks
+	Action    string `json:"action"`    // of what, for programs
+	Target    string `json:"target"`    // the same
+	Human     string `json:"human"`     // for people
+	JobID     string `json:"job_id"`    // the job that is spoken of
 }
 
 // narrate makes a narration. What others wrote must not be in the words

@@ -44,6 +44,9 @@ func TestDocumentedRoutes(t *testing.T) {
 	if want := len(h.table()); len(routes) != want || want < 15 {
 		t.Errorf("%d operations are documented, %d routes are there", len(routes), want)
 	}
+	if list := doc.Undescribed(); len(list) > 0 {
+		t.Errorf("say what these are, in a comment behind the field: %q", list)
+	}
 	for _, r := range routes {
 		if r.Path == "/v1/shutdown" {
 			continue

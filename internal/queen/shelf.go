@@ -13,19 +13,19 @@ import (
 
 // Job is what the queen tells of one operation.
 type Job struct {
-	ID        job.ID    `json:"id"`
-	Operation string    `json:"operation,omitempty"` // known once its stream was opened
-	Model     string    `json:"model,omitempty"`
-	State     job.State `json:"state"`
-	Worker    string    `json:"node,omitempty"`
-	WorkerURL string    `json:"worker_url,omitempty"`
-	Step      int       `json:"step,omitempty"`
-	Total     int       `json:"total,omitempty"`
-	Message   string    `json:"message,omitempty"` // why it failed
-	Shared    bool      `json:"-"`                 // it is the cluster's, not the queen's
-	Created   time.Time `json:"created"`
-	Started   time.Time `json:"started,omitzero"`
-	Finished  time.Time `json:"finished,omitzero"`
+	ID        job.ID    `json:"id"`                   // its name
+	Operation string    `json:"operation,omitempty"`  // known once its stream was opened
+	Model     string    `json:"model,omitempty"`      // that it asks for
+	State     job.State `json:"state"`                // where it stands
+	Worker    string    `json:"node,omitempty"`       // to whom it was given
+	WorkerURL string    `json:"worker_url,omitempty"` // where that is
+	Step      int       `json:"step,omitempty"`       // the last that the worker told of
+	Total     int       `json:"total,omitempty"`      // steps of all its pictures
+	Message   string    `json:"message,omitempty"`    // why it failed
+	Shared    bool      `json:"-"`                    // it is the cluster's, not the queen's
+	Created   time.Time `json:"created"`              // when it was submitted
+	Started   time.Time `json:"started,omitzero"`     // when its stream was opened
+	Finished  time.Time `json:"finished,omitzero"`    // when it ended
 }
 
 // task is a job with its body and all that was said of it. The shelf's lock

@@ -115,3 +115,19 @@ func (d *Document) Routes() (list []Route) {
 	slices.SortFunc(list, func(a, b Route) int { return strings.Compare(a.Path+a.Method, b.Path+b.Method) })
 	return list
 }
+
+// Undescribed lists the types and members of which the document says nothing.
+func (d *Document) Undescribed() (list []string) {
+	for name, s := range d.Components.Schemas {
+		if s.Value.Description == "" {
+			list = append(list, name)
+		}
+		for member, m := range s.Value.Properties {
+			if m.Value.Description == "" {
+				list = append(list, name+"."+member)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
