@@ -5,6 +5,7 @@ import (
 
 	"waggle/internal/job"
 	"waggle/internal/openapi"
+	"waggle/internal/queue"
 )
 
 // Groups of routes, as the document shows them.
@@ -80,7 +81,7 @@ func (s *Server) jobRoutes() openapi.Table {
 			Params: []openapi.Param{
 				{Name: "state", In: "query", Type: job.State(""), Description: "Only jobs in this state."},
 				{Name: "before", In: "query", Type: "", Description: "Only jobs older than this one."},
-				{Name: "limit", In: "query", Type: 0, Min: 1, Max: listLimit, Description: "At most so many; 50 without it."},
+				{Name: "limit", In: "query", Type: 0, Min: 1, Max: queue.ListLimit, Description: "At most so many; 50 without it."},
 			},
 			Answers: []openapi.Answer{{Status: http.StatusOK, Description: "A page of jobs.", Body: job.ReportList{}}},
 			Errors:  []int{http.StatusBadRequest, http.StatusServiceUnavailable},

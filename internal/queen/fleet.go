@@ -29,7 +29,7 @@ type Hive struct {
 // Worker is one worker as the queen knows it, from its hive, from itself, or both.
 type Worker struct {
 	IDs    []string // group-instance by its hive, its own by its heartbeats
-	Hive   string   // the hive that tells of it; empty for a worker that reports by itself
+	Hive   string   // the hive that tells of it, one of them; empty for a worker that reports by itself
 	URL    string   // http://host:port, or https:
 	Models []string // the names its model goes by
 	Device string
@@ -51,7 +51,8 @@ type Worker struct {
 	// TLSName is what its certificate must be for, by its own word; empty: it speaks plain HTTP.
 	TLSName string
 
-	place string // addressOf it, the same for one that is known in both ways
+	hives []string // all that tell of it
+	place string   // addressOf it, the same for one that is known in both ways
 	port  int
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -13,30 +12,6 @@ import (
 	"waggle/internal/queue"
 	"waggle/internal/sse"
 )
-
-// listLimit is the most jobs of one list.
-const listLimit = 100
-
-// listJobs is GET /v1/jobs: the newest first, those of the cluster too.
-func (q *Queen) listJobs(w http.ResponseWriter, r *http.Request) {
-	type entry struct {
-		created time.Time
-		shown   any
-	}
-	var all []entry
-	for _, j := range q.shelf.list() {
-		all = append(all, entry{j.Created, j})
-	}
-	for _, j := range q.sharedJobs(r.Context(), listLimit) {
-		all = append(all, entry{j.Created, j})
-	}
-	slices.SortStableFunc(all, func(a, b entry) int { return b.created.Compare(a.created) })
-	list := []any{}
-	for _, e := range all[:min(len(all), listLimit)] {
-		list = append(list, e.shown)
-	}
-	door.WriteJSON(w, http.StatusOK, jobList{list})
-}
 
 // getJob is GET /v1/jobs/{id}.
 func (q *Queen) getJob(w http.ResponseWriter, r *http.Request) {

@@ -10,7 +10,7 @@
 // a link (link.go); run.go does the rest. shelf.go keeps jobs and what was said
 // of them, narration.go is how she says it. cluster.go is the way to the
 // cluster, line.go puts jobs into its queue, shared.go shows them. doors.go has
-// the routes, jobs.go and nodes.go some of them.
+// the routes, jobs.go, list.go and nodes.go some of them.
 package queen
 
 import (
@@ -25,6 +25,7 @@ import (
 
 	"waggle/internal/door"
 	"waggle/internal/job"
+	"waggle/internal/queue"
 )
 
 // Config is what a Queen is made of. Zero values mean the defaults.
@@ -252,11 +253,15 @@ type Snapshot struct {
 	Problem   string // why it cannot be asked; empty if it can
 }
 
+// pageJobs is how many of the cluster's jobs a Snapshot has, the newest.
+const pageJobs = 100
+
 // Snapshot returns who there is and what goes on.
 func (q *Queen) Snapshot() Snapshot {
 	s := q.Own()
-	for _, j := range q.sharedJobs(q.ctx, listLimit) {
-		s.Jobs = append(s.Jobs, j.brief())
+	c, records := q.sharedRecords(q.ctx, queue.Filter{Limit: pageJobs})
+	for _, r := range records {
+		s.Jobs = append(s.Jobs, c.report(q.ctx, r).brief())
 	}
 	slices.SortStableFunc(s.Jobs, func(a, b Job) int { return b.Created.Compare(a.Created) })
 	return s

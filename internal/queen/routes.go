@@ -5,6 +5,7 @@ import (
 
 	"waggle/internal/job"
 	"waggle/internal/openapi"
+	"waggle/internal/queue"
 )
 
 // Groups of routes, as the document shows them.
@@ -70,8 +71,14 @@ func (q *Queen) jobRoutes() openapi.Table {
 		},
 		{
 			Method: "GET", Path: "/v1/jobs", Handler: q.listJobs, Name: "listJobs", Tag: tagJobs, Summary: "List jobs",
-			Answers: []openapi.Answer{{Status: http.StatusOK, Description: "The newest.", Body: openapi.List{Member: "jobs", Text: "The newest first, at most 100.", Of: shown}}},
-			Errors:  []int{http.StatusServiceUnavailable},
+			Description: "The newest first. The id of the last one of a page, as `before`, asks for the next page.",
+			Params: []openapi.Param{
+				{Name: "state", In: "query", Type: job.State(""), Description: "Only jobs in this state."},
+				{Name: "before", In: "query", Type: "", Description: "Only jobs older than this one."},
+				{Name: "limit", In: "query", Type: 0, Min: 1, Max: queue.ListLimit, Description: "At most so many; 50 without it."},
+			},
+			Answers: []openapi.Answer{{Status: http.StatusOK, Description: "A page of jobs.", Body: openapi.List{Member: "jobs", Text: "The newest first.", Of: shown}}},
+			Errors:  []int{http.StatusBadRequest, http.StatusServiceUnavailable},
 		},
 		{
 			Method: "GET", Path: "/v1/jobs/{id}", Handler: q.getJob, Name: "getJob", Tag: tagJobs, Summary: "Show a job",

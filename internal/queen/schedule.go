@@ -23,7 +23,7 @@ func choose(workers []Worker, hives []Hive, want wanted, tried map[string]bool) 
 	var able []Worker
 	for _, w := range workers {
 		if w.Status.Available() && !tried[w.URL] && slices.Contains(w.Models, want.model) &&
-			(want.workerID == "" || slices.Contains(w.IDs, want.workerID)) && (hive == "" || w.Hive == hive) {
+			(want.workerID == "" || slices.Contains(w.IDs, want.workerID)) && (hive == "" || slices.Contains(w.hives, hive)) {
 			able = append(able, w)
 		}
 	}

@@ -21,7 +21,7 @@ func TestChoose(t *testing.T) {
 	turn := func(n uint64) func(*Worker) { return func(w *Worker) { w.Assigned = n } }
 	status := func(s job.Status) func(*Worker) { return func(w *Worker) { w.Status = s } }
 	model := func(names ...string) func(*Worker) { return func(w *Worker) { w.Models = names } }
-	of := func(hive string) func(*Worker) { return func(w *Worker) { w.Hive = hive } }
+	of := func(hive string) func(*Worker) { return func(w *Worker) { w.hives = append(w.hives, hive) } }
 	named := func(name string) func(*Worker) { return func(w *Worker) { w.IDs = append(w.IDs, name) } }
 	hives := []Hive{{ID: "localhost"}, {ID: "garden"}}
 
@@ -47,6 +47,7 @@ func TestChoose(t *testing.T) {
 		{"by its own name", []Worker{worker("1"), worker("2", named("bee"))}, wanted{model: "m", workerID: "bee"}, "", "2"},
 		{"by a name, but another model", []Worker{worker("1", model("x"))}, wanted{model: "m", workerID: "llm-1"}, "", ""},
 		{"by a known hive", []Worker{worker("1", of("localhost")), worker("2", of("garden"), working)}, wanted{model: "m", hiveID: "garden"}, "", "2"},
+		{"by either of its hives", []Worker{worker("1", of("garden"), of("localhost"))}, wanted{model: "m", hiveID: "garden"}, "", "1"},
 		{"a known hive without any", []Worker{worker("1", of("localhost"))}, wanted{model: "m", hiveID: "garden"}, "", ""},
 		{"an unknown hive means any", []Worker{worker("1", of("garden"))}, wanted{model: "m", hiveID: "shed"}, "", "1"},
 		{"localhost means any", []Worker{worker("1", of("garden"))}, wanted{model: "m", hiveID: "localhost"}, "", "1"},

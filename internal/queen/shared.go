@@ -36,20 +36,17 @@ func (j sharedJob) brief() Job {
 	}
 }
 
-// sharedJobs are the newest jobs of the cluster, if there is one.
-func (q *Queen) sharedJobs(ctx context.Context, limit int) (list []sharedJob) {
+// sharedRecords are jobs of the cluster, if there is one, the newest first.
+func (q *Queen) sharedRecords(ctx context.Context, f queue.Filter) (*Cluster, []job.Record) {
 	c, _ := q.shared()
 	if c == nil {
-		return nil
+		return nil, nil
 	}
-	records, err := c.Jobs.Queue.List(ctx, queue.Filter{Limit: limit})
+	records, err := c.Jobs.Queue.List(ctx, f)
 	if err != nil {
 		q.Log.Warn("list the cluster's jobs", "error", err)
 	}
-	for _, r := range records {
-		list = append(list, c.report(ctx, r))
-	}
-	return list
+	return c, records
 }
 
 // sharedNodes are the nodes of the cluster, if there is one; none while it

@@ -97,7 +97,7 @@ func (p process) id() string { return p.Group + "-" + p.Instance }
 // describe adds what a hive said at a time to a worker.
 func (p process) describe(w *Worker, hive string, told time.Time) {
 	w.IDs = addName(w.IDs, p.id())
-	w.Hive = hive
+	w.Hive, w.hives = hive, append(w.hives, hive)
 	if p.Model != nil {
 		w.Models = addName(w.Models, *p.Model)
 	}

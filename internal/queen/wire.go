@@ -46,7 +46,7 @@ type noted struct {
 
 // jobList are the jobs that the queen keeps.
 type jobList struct {
-	Jobs []any `json:"jobs"` // the newest first, at most 100: a Job, or a job.Report of one in the cluster
+	Jobs []any `json:"jobs"` // the newest first: a Job, or a job.Report of one in the cluster
 }
 
 // about is what the queen is.
