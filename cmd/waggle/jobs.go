@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 
 	"waggle/internal/client"
@@ -50,6 +51,9 @@ func (c *jobsCommand) each(ctx context.Context, ids jobIDs, do jobOrder) error {
 			return err
 		}
 		status, err := do(ctx, server, id)
+		if noRoute(err) {
+			return fmt.Errorf("%s: the server takes no such order; a queen shows and cancels jobs, no more", id)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", id, plainAnswer(err))
 		}
@@ -58,6 +62,12 @@ func (c *jobsCommand) each(ctx context.Context, ids jobIDs, do jobOrder) error {
 		}
 	}
 	return nil
+}
+
+// noRoute reports that a server does not know what is asked of it at all.
+func noRoute(err error) bool {
+	var refused *client.Error
+	return client.Missing(err) && errors.As(err, &refused) && refused.Message == http.StatusText(refused.Status)
 }
 
 // plainAnswer leaves the number out of a server's refusal: its text says it all.

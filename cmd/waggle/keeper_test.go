@@ -155,8 +155,13 @@ func testKeeperInterrupt(t *testing.T, queen, worker *server) {
 // testKeeperDetach: a job that is left at a queen has begun.
 func testKeeperDetach(t *testing.T, queen, _ *server) {
 	o := succeed(t, command(t, "generate", starPrompt, "--steps", "2", "--size", "64", "--detach", "--server", queen.url))
-	queen.untilState(strings.TrimSpace(o.out), job.Complete)
-	succeed(t, queen.jobs(t, "watch", strings.TrimSpace(o.out)))
+	id := strings.TrimSpace(o.out)
+	queen.untilState(id, job.Complete)
+	succeed(t, queen.jobs(t, "watch", id))
+	if o := succeed(t, queen.jobs(t, "list", "--state", "failed")); strings.Contains(o.out, id) {
+		t.Errorf("among those that failed: %s", o.out)
+	}
+	fail(t, queen.jobs(t, "rm", id), exitFailed, id, "takes no such order", "queen")
 }
 
 // testKeeperNobody: no worker that fits is a failure in the queen's words.
