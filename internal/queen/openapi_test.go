@@ -96,3 +96,16 @@ func TestAnswersOfTheDocument(t *testing.T) {
 		}
 	}
 }
+
+// The bounds of names that the document tells are those that are kept.
+func TestNamesOfTheDocument(t *testing.T) {
+	h := open(t, Config{Version: "v0"})
+	doc := openapitest.Load(t, h.table().Document(h.info()))
+	for _, name := range []string{"HiveReady.hive_id", "WorkerSelf.id", "WorkerSelf.model_id"} {
+		component, member, _ := strings.Cut(name, ".")
+		s := doc.Components.Schemas[component].Value.Properties[member].Value
+		if s.MinLength != 1 || s.MaxLength == nil || *s.MaxLength != nameLimit {
+			t.Errorf("%s: %d to %v bytes, want 1 to %d", name, s.MinLength, s.MaxLength, nameLimit)
+		}
+	}
+}

@@ -8,8 +8,8 @@ import (
 
 // hiveReady is what a hive says when it has started.
 type hiveReady struct {
-	HiveID  string `json:"hive_id"`  // its name
-	HiveURL string `json:"hive_url"` // where it is; a loopback address means the machine that calls
+	HiveID  string `json:"hive_id" minLength:"1" maxLength:"512"` // its name
+	HiveURL string `json:"hive_url" pattern:"^https?://[^/?#@]+"` // where it is; a loopback address means the machine that calls
 }
 
 // workerBeat is what a worker says of itself, every 30 s and when its status changes.
@@ -20,14 +20,14 @@ type workerBeat struct {
 
 // workerSelf is a worker in its own words.
 type workerSelf struct {
-	ID             string     `json:"id"`                               // its name
-	ModelID        string     `json:"model_id"`                         // the model that it has
-	Device         string     `json:"device,omitempty"`                 // what it computes on
-	Port           int        `json:"port" minimum:"1" maximum:"65535"` // where it listens, on the machine that calls
-	Status         job.Status `json:"status"`                           // `stopped` takes it off at once
-	Implementation string     `json:"implementation,omitempty"`         // the program
-	Version        string     `json:"version,omitempty"`                // of the program
-	TLSName        string     `json:"tls_name,omitempty"`               // host that its certificate is for, if it serves https
+	ID             string     `json:"id" minLength:"1" maxLength:"512"`         // its name
+	ModelID        string     `json:"model_id" minLength:"1" maxLength:"512"`   // the model that it has
+	Device         string     `json:"device,omitempty" maxLength:"512"`         // what it computes on
+	Port           int        `json:"port" minimum:"1" maximum:"65535"`         // where it listens, on the machine that calls
+	Status         job.Status `json:"status"`                                   // `stopped` takes it off at once
+	Implementation string     `json:"implementation,omitempty" maxLength:"512"` // the program
+	Version        string     `json:"version,omitempty" maxLength:"512"`        // of the program
+	TLSName        string     `json:"tls_name,omitempty"`                       // host that its certificate is for, if it serves https
 }
 
 // node is the worker as a record.
