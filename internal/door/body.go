@@ -13,6 +13,8 @@ import (
 
 const (
 	bodyTimeout = 5 * time.Minute
+	// strangerTimeout is for the rest of a request that may not come in.
+	strangerTimeout = 5 * time.Second
 	// smallBytes of each body need no room in the budget: commands and requests
 	// without pictures are let in however many large bodies are on their way.
 	smallBytes = 64 << 10
@@ -22,9 +24,9 @@ const (
 
 // limitBody gives a body its time to come, whether a handler reads it or not:
 // what handlers leave of it net/http waits for, before it answers.
-func (d *Door) limitBody(w http.ResponseWriter, r *http.Request) {
+func limitBody(w http.ResponseWriter, r *http.Request, limit time.Duration) {
 	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d.BodyTime)) // not every test writer has one
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // not every test writer has one
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -47,6 +48,20 @@ func TestSlowBodies(t *testing.T) {
 			t.Errorf("%s: %s, then %v; want %d and the end of the connection", row.name, answer.Status, err, row.status)
 		}
 	}
+}
+
+// A stranger, or another site's page, has seconds to send what nobody will read, not the minutes of a picture.
+func TestStrangersBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Config{Keys: []Key{{Secret: "honey"}}})
+		client := dial(t, d, d.Guard(http.NewServeMux()))
+		began := time.Now()
+		io.WriteString(client, "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n ")
+		answer, _ := io.ReadAll(client)
+		if took := time.Since(began); took > 2*strangerTimeout || !strings.Contains(string(answer), "401 Unauthorized") {
+			t.Errorf("after %v: %q", took, answer)
+		}
+	})
 }
 
 // TestReadJSON: what is read, and why not.

@@ -5,7 +5,8 @@
 // Files: guard.go lets requests in, keys.go knows tokens and tells callers
 // apart, proxies.go finds out who called a proxy, rate.go counts how often one
 // calls, body.go reads what is sent, answer.go writes what is no picture and no
-// stream, places.go counts what is open, serve.go serves.
+// stream, places.go counts what is open, connections.go bounds how many call at
+// all, serve.go serves.
 package door
 
 import (

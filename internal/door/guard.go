@@ -22,10 +22,11 @@ func (d *Door) Guard(routes *http.ServeMux) http.Handler {
 		w := d.visited(to, r, routes)
 		defer w.leave()
 		defer d.survive(w, r)
-		d.limitBody(w, r)
+		limitBody(w, r, d.BodyTime)
 		d.limitAnswer(w)
 		secureHeaders(w.Header(), r)
 		if problem, refused := d.refuses(w.Header(), r); refused {
+			limitBody(w, r, min(strangerTimeout, d.BodyTime))
 			problem.Answer(w)
 			return
 		}
@@ -48,6 +49,8 @@ func (d *Door) refuses(h http.Header, r *http.Request) (why Problem, refused boo
 		return Problemf(http.StatusForbidden, "Host not allowed: %s", r.Host), true
 	case !d.originAllowed(h, r):
 		return Problemf(http.StatusForbidden, "Origin not allowed: %s", r.Header.Get("Origin")), true
+	case d.embedded(r):
+		return errEmbedded, true
 	case preflight(r), bringsToken(r), d.Public(r):
 		return Problem{}, false
 	}
@@ -118,7 +121,7 @@ func (d *Door) originAllowed(h http.Header, r *http.Request) bool {
 	every := slices.Contains(d.Origins, "*")
 	if !every && !slices.Contains(d.Origins, origin) {
 		u, err := url.Parse(origin)
-		return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) && (u.Scheme == "https" || !Secure(r))
+		return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) && (u.Scheme == "https" || u.Scheme == "http" && !Secure(r))
 	}
 	if every {
 		origin = "*"
@@ -131,6 +134,23 @@ func (d *Door) originAllowed(h http.Header, r *http.Request) bool {
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	return true
+}
+
+var errEmbedded = Problemf(http.StatusForbidden, "Another site's page asked for this: open it by hand.")
+
+// embedded recognizes what another site's page makes a browser ask for without
+// a script, as a picture of that page, with which browsers send no Origin: a
+// GET may cancel a job when its reader goes. Where they say Sec-Fetch-Site (to
+// this machine and by TLS) such requests stay out; but links lead to pages.
+func (d *Door) embedded(r *http.Request) bool {
+	if r.Header.Get("Origin") != "" || slices.Contains(d.Origins, "*") {
+		return false
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		return r.Header.Get("Sec-Fetch-Mode") != "navigate" || strings.HasPrefix(r.URL.Path, "/v1/")
+	}
+	return false
 }
 
 func preflight(r *http.Request) bool {

@@ -29,7 +29,7 @@ func TestOrigins(t *testing.T) {
 		allow  string
 	}{
 		{own, 200, ""}, {"https://studio.example", 200, "https://studio.example"},
-		{"https://evil.example", 403, ""}, {"null", 403, ""}, {"http://localhost:1", 403, ""}, {"https://studio.example.evil.example", 403, ""},
+		{"https://evil.example", 403, ""}, {"null", 403, ""}, {strings.Replace(own, "http:", "ftp:", 1), 403, ""}, {"http://localhost:1", 403, ""}, {"https://studio.example.evil.example", 403, ""},
 	} {
 		a := h.get("/who", "Origin: "+row.origin)
 		if a.StatusCode != row.status || a.Header.Get("Access-Control-Allow-Origin") != row.allow {
@@ -45,6 +45,38 @@ func TestOrigins(t *testing.T) {
 	}
 	if a := h.call("OPTIONS", "/who", "", "Origin: https://evil.example", "Access-Control-Request-Method: POST"); a.StatusCode != 403 {
 		t.Errorf("preflight of another site: %d", a.StatusCode)
+	}
+}
+
+// What another site's page embeds comes without an Origin; browsers tell it in other words.
+func TestEmbedded(t *testing.T) {
+	h := open(t, Config{Origins: []string{"https://studio.example"}})
+	for _, row := range []struct {
+		site, mode, path, origin string
+		status                   int
+	}{
+		{"cross-site", "no-cors", "/v1/job", "", 403},
+		{"same-site", "no-cors", "/v1/job", "", 403}, // another port of this host
+		{"cross-site", "no-cors", "/", "", 403},
+		{"cross-site", "navigate", "/v1/job", "", 403},
+		{"cross-site", "navigate", "/", "", 200}, // a link
+		{"cross-site", "cors", "/v1/job", "https://studio.example", 200},
+		{"cross-site", "websocket", "/v1/job", "https://evil.example", 403},
+		{"same-origin", "no-cors", "/v1/job", "", 200},
+		{"same-origin", "cors", "/v1/job", h.url, 200},
+		{"none", "navigate", "/v1/job", "", 200}, // by hand
+	} {
+		headers := []string{"Sec-Fetch-Site: " + row.site, "Sec-Fetch-Mode: " + row.mode}
+		if row.origin != "" {
+			headers = append(headers, "Origin: "+row.origin)
+		}
+		if a := h.get(row.path, headers...); a.StatusCode != row.status {
+			t.Errorf("%+v: %d %s", row, a.StatusCode, a.text)
+		}
+	}
+	all := open(t, Config{Origins: []string{"*"}})
+	if a := all.get("/v1/job", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"); a.StatusCode != 200 {
+		t.Errorf("where all sites may call: %d", a.StatusCode)
 	}
 }
 

@@ -66,6 +66,7 @@ func (h *harness) routes() *http.ServeMux {
 			WriteJSON(w, http.StatusOK, len(body))
 		}
 	})
+	m.HandleFunc("GET /v1/job", ok)
 	m.HandleFunc("GET /job/{id}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a job") })
 	m.HandleFunc("GET /socket", func(w http.ResponseWriter, _ *http.Request) {
 		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {

@@ -123,13 +123,18 @@ func AddressOf(r *http.Request) netip.Addr {
 	return from.Addr().Unmap()
 }
 
-// networkOf is what one caller has of addresses: of version 6 the whole last half.
+// networkOf is the network of a request's caller.
 func networkOf(r *http.Request) string {
-	address := AddressOf(r).WithZone("")
-	switch {
-	case !address.IsValid():
-		return r.RemoteAddr
-	case address.Is6():
+	if address := AddressOf(r); address.IsValid() {
+		return network(address)
+	}
+	return r.RemoteAddr
+}
+
+// network is what one caller has of addresses: of version 6 the whole last half.
+func network(address netip.Addr) string {
+	address = address.WithZone("")
+	if address.Is6() {
 		return netip.PrefixFrom(address, 64).Masked().Addr().String()
 	}
 	return address.String()

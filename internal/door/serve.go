@@ -31,7 +31,7 @@ func (d *Door) Serve(ctx context.Context, l net.Listener, handler http.Handler, 
 		MaxHeaderBytes: headerLimit, ErrorLog: slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- accept(h, l) }()
+	go func() { served <- accept(h, &crowd{l, NewPlaces(connections, connectionsEach), d.Proxies}) }()
 	var err error
 	select {
 	case <-ctx.Done():

@@ -36,6 +36,25 @@ func TestServeEnds(t *testing.T) {
 	})
 }
 
+// dial serves one connection until the test ends, and returns its other end.
+func dial(t *testing.T, d *Door, handler http.Handler) net.Conn {
+	t.Helper()
+	client, server := net.Pipe()
+	l := &oneConn{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+	l.conns <- server
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- d.Serve(ctx, l, handler, func() {}) }()
+	t.Cleanup(func() {
+		client.Close()
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
 // TestServeFails: a listener that fails ends serving with its error.
 func TestServeFails(t *testing.T) {
 	l := &oneConn{closed: make(chan struct{})}
