@@ -170,13 +170,16 @@ func (q *Queen) relay(t *task, events *link, verb string) error {
 		if done, err := markerMeans(e, verb); done {
 			return err
 		}
-		if !q.shelf.say(t, e) {
-			return job.Errorf(job.Internal, "Error reading stream: the job's events have more than %d bytes", q.limits.jobBytes)
-		}
 		seen := glance(e)
+		if e.name == string(job.CompleteEvent) && seen.problem != nil { // clients would take it for one
+			return seen.problem
+		}
+		if err := q.shelf.say(t, e); err != nil {
+			return job.Errorf(job.Internal, "Error reading stream: %w", err)
+		}
 		switch job.EventType(e.name) {
 		case job.CompleteEvent:
-			return seen.problem
+			return nil
 		case job.ErrorEvent:
 			return seen.failure()
 		case job.ProgressEvent, job.PreviewEvent:
@@ -215,8 +218,18 @@ type seen struct {
 func glance(e entry) (s seen) {
 	if err := json.Unmarshal(e.data, &s); err != nil {
 		s.problem = job.Errorf(job.Internal, "Error reading stream: event %s is no JSON object: %w", plain(e.name, 50), err)
+	} else if e.name == string(job.CompleteEvent) && !pictured(e.data) {
+		s.problem = job.Errorf(job.Internal, "Error reading stream: event complete carries no PNG")
 	}
 	return s
+}
+
+// pictured reports whether an event carries a picture.
+func pictured(data []byte) bool {
+	var e struct {
+		Image string `json:"image"`
+	}
+	return json.Unmarshal(data, &e) == nil && e.Image != ""
 }
 
 func (s seen) failure() error {

@@ -3,6 +3,7 @@ package queen
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -171,18 +172,34 @@ func (s *shelf) change(t *task, f func(*Job)) {
 	}
 }
 
-// say adds to what is known of a job, until it has ended. It reports whether
-// there is room for more.
-func (s *shelf) say(t *task, e entry) bool {
+// say adds to what is known of a job, until it has ended. The error says why
+// there is no room for more.
+func (s *shelf) say(t *task, e entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.marker == "" {
 		s.append(t, e)
 		s.wake(t)
+		s.dropEnded(nil)
 	}
-	return t.size <= s.limits.jobBytes
+	switch {
+	case t.size > s.limits.jobBytes:
+		return fmt.Errorf("the job's events have more than %d bytes", s.limits.jobBytes)
+	case s.size > s.limits.keptBytes:
+		return errFull
+	}
+	return nil
 }
 
+// dropEnded forgets ended jobs but one until what is left has room.
+func (s *shelf) dropEnded(but *task) {
+	if s.size > s.limits.keptBytes {
+		s.drop(func(t *task) bool { return t != but && t.marker != "" && s.size > s.limits.keptBytes })
+	}
+}
+
+// append adds an entry. Older previews lose their pictures where they are too
+// much, and all of them but the newest where the shelf is half full.
 func (s *shelf) append(t *task, e entry) {
 	t.log = append(t.log, e)
 	s.grow(t, e.size())
@@ -190,7 +207,11 @@ func (s *shelf) append(t *task, e entry) {
 		return
 	}
 	t.fat += len(e.data)
-	for i := 0; i < len(t.log)-1 && t.fat > s.limits.previews; i++ {
+	most := s.limits.previews
+	if s.size > s.limits.keptBytes/2 {
+		most = 0
+	}
+	for i := 0; i < len(t.log)-1 && t.fat > most; i++ {
 		if old := t.log[i]; old.preview() {
 			t.log[i] = old.slim()
 			t.fat -= len(old.data)
@@ -227,7 +248,7 @@ func (s *shelf) close(t *task, state job.State, failure string) bool {
 	t.body = nil
 	s.wake(t)
 	s.ended(t.Job)
-	s.drop(func(old *task) bool { return old != t && old.marker != "" && s.size > s.limits.keptBytes })
+	s.dropEnded(t)
 	return true
 }
 

@@ -113,6 +113,31 @@ func TestShelfSlimsPreviews(t *testing.T) {
 	}
 }
 
+// What running jobs are told of is bounded in all: previews go first, then ended jobs, and then there is no room.
+func TestShelfIsBoundedWhileJobsRun(t *testing.T) {
+	s := smallShelf(limits{keptBytes: 4000})
+	old, a, b := mustAdd(t, s, "old"), mustAdd(t, s, "a"), mustAdd(t, s, "b")
+	s.end(old, job.Complete, "")
+	preview := entry{name: "preview", data: fmt.Appendf(nil, `{"type":"preview","image":%q}`, strings.Repeat("x", 700))}
+	for range 5 {
+		if err := s.say(a, preview); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.size > 2500 || s.find(old.ID) == nil {
+		t.Errorf("with previews of one job: %d bytes", s.size)
+	}
+	word := entry{data: make([]byte, 1000)}
+	for s.say(b, word) == nil {
+		if s.size > 4000 {
+			t.Fatalf("%d bytes are kept", s.size)
+		}
+	}
+	if s.find(old.ID) != nil || s.say(b, word) != errFull {
+		t.Error("an ended job did not make room, or there is room without end")
+	}
+}
+
 // The newest preview keeps its picture, however large it is.
 func TestShelfKeepsTheNewestPreview(t *testing.T) {
 	s := smallShelf(limits{previews: 10})
