@@ -134,3 +134,16 @@ func (q *Queen) postShutdown(w http.ResponseWriter, _ *http.Request) {
 func unavailable(w http.ResponseWriter, err error) {
 	door.Problemf(http.StatusServiceUnavailable, "Try again later: %v", err).Answer(w)
 }
+
+// readJSON reads a whole body of at most limit bytes, or answers why not. The
+// body is valid JSON.
+func (q *Queen) readJSON(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, bool) {
+	body, release, ok := q.door.ReadJSON(w, r, limit)
+	release() // what is kept is counted by the shelf
+	if !ok || json.Valid(body) {
+		return body, ok
+	}
+	var v any
+	door.Problemf(http.StatusBadRequest, "Failed to parse the request body as JSON: %v", json.Unmarshal(body, &v)).Answer(w)
+	return nil, false
+}

@@ -7,7 +7,8 @@
 // Files: fleet.go is who there is; telemetry.go and beat.go how she learns of
 // it, subscription.go listens to hives. submit.go takes operations, operation.go
 // reads what is asked. schedule.go chooses a worker, relay.go works with it over
-// a link (link.go); run.go does the rest. shelf.go keeps jobs and what was said
+// a link (link.go); run.go does the rest, status.go tells who there is.
+// shelf.go keeps jobs and what was said
 // of them, narration.go is how she says it. cluster.go is the way to the
 // cluster, line.go puts jobs into its queue, shared.go shows them. doors.go has
 // the routes, jobs.go, list.go and nodes.go some of them.
