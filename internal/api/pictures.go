@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"image/png"
@@ -30,7 +31,7 @@ func (s *Server) getImage(w http.ResponseWriter, r *http.Request) {
 	}
 	data, err := s.Store.Get(r.Context(), job.ID(r.PathValue("id")), index)
 	if err == nil && r.URL.Query().Has("thumb") {
-		data, err = thumbnail(data, r.URL.Query().Get("thumb"))
+		data, err = s.thumbnail(r.Context(), data, r.URL.Query().Get("thumb"))
 	}
 	if err != nil {
 		s.fail(w, err)
@@ -43,11 +44,16 @@ func (s *Server) getImage(w http.ResponseWriter, r *http.Request) {
 }
 
 // thumbnail shrinks a PNG so that neither side is longer than size.
-func thumbnail(data []byte, size string) ([]byte, error) {
+func (s *Server) thumbnail(ctx context.Context, data []byte, size string) ([]byte, error) {
 	n, err := strconv.Atoi(size)
 	if err != nil || n < thumbMin || n > thumbMax {
 		return nil, job.Errorf(job.InvalidInput, "Invalid input: thumb must be %d to %d, got %q", thumbMin, thumbMax, size)
 	}
+	leave, err := s.jobs.DecodeTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	m, err := png.Decode(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("decode stored picture: %w", err)

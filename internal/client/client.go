@@ -50,7 +50,12 @@ func New(address, token string, trust *tls.Config) (*Client, error) {
 		TLSClientConfig: trust, TLSHandshakeTimeout: connectTimeout, ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
 	}
 	base := u.Scheme + "://" + u.Host + strings.TrimRight(u.Path, "/")
-	return &Client{base: base, token: token, http: &http.Client{Transport: transport}}, nil
+	return &Client{base: base, token: token, http: &http.Client{Transport: transport, CheckRedirect: stay}}, nil
+}
+
+// stay follows no redirect: the token is for the server that was named.
+func stay(r *http.Request, _ []*http.Request) error {
+	return fmt.Errorf("it sends callers to %s: name that address, if you trust it", Shown(r.URL.String()))
 }
 
 // Close lets go of idle connections.

@@ -123,6 +123,17 @@ func TestEventsRefused(t *testing.T) {
 	}
 }
 
+// TestRedirected: the token goes to the server that was named, and to no other.
+func TestRedirected(t *testing.T) {
+	asked := false
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer other.Close()
+	c := serve(t, "secret", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusFound) })
+	if err := c.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "it sends callers to "+other.URL) || asked {
+		t.Errorf("%v, asked %v", err, asked)
+	}
+}
+
 func TestEventsCancelled(t *testing.T) {
 	c := serve(t, "", func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()

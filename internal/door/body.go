@@ -13,7 +13,7 @@ import (
 
 const (
 	bodyTimeout = 5 * time.Minute
-	// strangerTimeout is for the rest of a request that may not come in.
+	// strangerTimeout is for the rest of a request that has been refused.
 	strangerTimeout = 5 * time.Second
 	// smallBytes of each body need no room in the budget: commands and requests
 	// without pictures are let in however many large bodies are on their way.
@@ -45,6 +45,8 @@ func (d *Door) ReadJSON(w http.ResponseWriter, r *http.Request, limit int64) (bo
 	}
 	body, release, err := d.Read(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
+		w.Header().Set("Connection", "close") // so that the answer goes out before the rest of the body has come
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(strangerTimeout))
 		problemOf(err).Answer(w)
 		return nil, release, false
 	}

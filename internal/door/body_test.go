@@ -64,6 +64,29 @@ func TestStrangersBodies(t *testing.T) {
 	})
 }
 
+// TestEndlessBody: who sends too much is told so at once, and not when the rest has come.
+func TestEndlessBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Config{})
+		m := http.NewServeMux()
+		m.HandleFunc("POST /v1/jobs", func(w http.ResponseWriter, r *http.Request) {
+			_, release, _ := d.ReadJSON(w, r, 1000)
+			release()
+		})
+		client := dial(t, d, d.Guard(m))
+		began := time.Now()
+		go io.WriteString(client, "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n"+strings.Repeat(" ", 1001)+"\r\n")
+		answer, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if took := time.Since(began); err != nil || answer.StatusCode != http.StatusRequestEntityTooLarge || took > time.Second {
+			t.Fatalf("after %v: %v, %v", took, answer, err)
+		}
+		io.ReadAll(answer.Body)
+		if io.ReadAll(client); time.Since(began) > 2*strangerTimeout {
+			t.Errorf("closed after %v", time.Since(began))
+		}
+	})
+}
+
 // TestReadJSON: what is read, and why not.
 func TestReadJSON(t *testing.T) {
 	h := open(t, Config{})

@@ -88,18 +88,25 @@ func (d *Door) unknown(r *http.Request) (why Problem, refused bool) {
 	if !sent {
 		return errNoToken, true
 	}
-	return d.wrong(r, secret)
+	return d.wrong(r, byHeader, secret)
 }
 
 var errNoToken = Problemf(http.StatusUnauthorized,
 	"This server wants a token: send Authorization: Bearer TOKEN, or open the address it printed.")
 
+// The ways a secret comes in, of which each has guesses of its own: pages of
+// other sites can make a browser open addresses, but send no headers there.
+const (
+	byHeader  = "header "
+	byAddress = "address "
+)
+
 // wrong says why a secret does not let a request in. Who guesses from elsewhere
-// too often has to wait, for the right one too.
-func (d *Door) wrong(r *http.Request, secret string) (why Problem, refused bool) {
+// too often in one way has to wait, for the right one too.
+func (d *Door) wrong(r *http.Request, way, secret string) (why Problem, refused bool) {
 	_, right := d.keys.find(secret)
 	if !AddressOf(r).IsLoopback() {
-		if wait := d.guesses.guess(networkOf(r), secret, right, time.Now()); wait > 0 {
+		if wait := d.guesses.guess(way+networkOf(r), secret, right, time.Now()); wait > 0 {
 			return tooMany("Too many wrong tokens from your address", wait), true
 		}
 	}
@@ -174,7 +181,7 @@ func bringsToken(r *http.Request) bool {
 // and other sites cannot send, and takes it out of the address bar.
 func (d *Door) takeToken(w http.ResponseWriter, r *http.Request) {
 	if token := r.URL.Query().Get("token"); len(d.keys) > 0 {
-		if why, refused := d.wrong(r, token); refused {
+		if why, refused := d.wrong(r, byAddress, token); refused {
 			why.Answer(w)
 			return
 		}

@@ -67,7 +67,12 @@ func (q *Queen) employ(ctx context.Context, t *task, w Worker, verb string) erro
 	if err != nil {
 		return err
 	}
-	defer q.forward(ctx, w, a.JobID)
+	ended := false // there, as its stream has told
+	defer func() {
+		if !ended {
+			q.cancelAt(w, a.JobID)
+		}
+	}()
 	q.tell(t, actorQueen, verb+"_job_created", "Worker's job %s", plain(a.JobID, 100))
 	stream, err := streamOf(w, a)
 	if err != nil {
@@ -81,7 +86,7 @@ func (q *Queen) employ(ctx context.Context, t *task, w Worker, verb string) erro
 		return err
 	}
 	l.tell("streaming", "Relaying the worker's events")
-	if err := q.relay(t, l, verb); err != nil {
+	if ended, err = q.relay(t, l, verb); err != nil {
 		return err
 	}
 	q.tell(t, actorQueen, verb+"_complete", "Worker %s is done", w.IDs[0])
@@ -139,9 +144,10 @@ func streamOf(w Worker, a accepted) (string, error) {
 	return stream.String(), nil
 }
 
-// forward cancels a job at its worker, if that is why ctx ended.
-func (q *Queen) forward(ctx context.Context, w Worker, id string) {
-	if !errors.Is(context.Cause(ctx), errCancelled) {
+// cancelAt cancels a job at its worker, as nobody waits for it any more. When
+// the queen herself ends, what workers have begun goes on.
+func (q *Queen) cancelAt(w Worker, id string) {
+	if q.ctx.Err() != nil {
 		return
 	}
 	limit, cancel := context.WithTimeout(toward(q.ctx, w), cancelTimeout)
@@ -159,29 +165,30 @@ func (q *Queen) forward(ctx context.Context, w Worker, id string) {
 	}
 }
 
-// relay passes a worker's events on until the last one.
-func (q *Queen) relay(t *task, events *link, verb string) error {
+// relay passes a worker's events on until the last one. It reports whether the
+// worker has ended the job, by whatever its stream said last.
+func (q *Queen) relay(t *task, events *link, verb string) (ended bool, err error) {
 	for {
 		next, err := events.next()
 		if err != nil {
-			return err
+			return false, err
 		}
 		e := entry{name: next.Name, data: next.Data}
 		if done, err := markerMeans(e, verb); done {
-			return err
+			return true, err
 		}
 		seen := glance(e)
 		if e.name == string(job.CompleteEvent) && seen.problem != nil { // clients would take it for one
-			return seen.problem
+			return true, seen.problem
 		}
 		if err := q.shelf.say(t, e); err != nil {
-			return job.Errorf(job.Internal, "Error reading stream: %w", err)
+			return false, job.Errorf(job.Internal, "Error reading stream: %w", err)
 		}
 		switch job.EventType(e.name) {
 		case job.CompleteEvent:
-			return nil
+			return true, nil
 		case job.ErrorEvent:
-			return seen.failure()
+			return true, seen.failure()
 		case job.ProgressEvent, job.PreviewEvent:
 			q.shelf.change(t, func(j *Job) { j.Step, j.Total = seen.Step, seen.Total })
 		}

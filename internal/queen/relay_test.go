@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +97,37 @@ func TestCancelBeforeTheAnswer(t *testing.T) {
 	close(answer)
 	if got := <-deleted; got != "theirs" {
 		t.Errorf("DELETE of %q", got)
+	}
+}
+
+// TestGivesUp: a job that the queen gives up is cancelled at its worker; one
+// that has ended there is not.
+func TestGivesUp(t *testing.T) {
+	for _, row := range []struct {
+		name, says, want string
+		deletes          int
+	}{
+		{"a large event", "event: complete\ndata: " + strings.Repeat("x", 2000) + "\n\n", "[ERROR] Error reading stream: an event has more than", 1},
+		{"a failure", "event: error\ndata: {\"type\":\"error\",\"message\":\"no\"}\n\n", "[ERROR] Worker failed: no", 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := open(t, Config{limits: limits{eventBytes: 1000}})
+			var deletes atomic.Int32
+			m := http.NewServeMux()
+			m.HandleFunc("POST /v1/jobs", func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				io.WriteString(w, `{"job_id":"theirs","sse_url":"/v1/jobs/theirs/stream"}`)
+			})
+			m.HandleFunc("GET /v1/jobs/theirs/stream", func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				io.WriteString(w, row.says)
+			})
+			m.HandleFunc("DELETE /v1/jobs/theirs", func(http.ResponseWriter, *http.Request) { deletes.Add(1) })
+			h.serves(m)
+			if got := markerOfText(h.read(h.post())); !strings.HasPrefix(got, row.want) || int(deletes.Load()) != row.deletes {
+				t.Errorf("ended with %q after %d cancels there, want %q and %d", got, deletes.Load(), row.want, row.deletes)
+			}
+		})
 	}
 }
 

@@ -13,8 +13,8 @@ var inputLimits = picture.Limits{
 	Bytes: job.BodyLimitBytes, Side: job.SizeMax + job.SizeMultiple - 1, Pixels: (job.SizeMax + job.SizeMultiple) * (job.SizeMax + job.SizeMultiple),
 }
 
-// inputsAtATime is how many pictures of requests are decoded at a time.
-const inputsAtATime = 2
+// decodedAtATime is how many pictures are decoded at a time for those who ask: of requests, and for thumbnails.
+const decodedAtATime = 2
 
 // Decodable decodes the pictures that come with a request, so that whoever sends one that is damaged is told at once, and
 // not when the job's turn has come.
@@ -41,15 +41,24 @@ func (s *Jobs) Decodable(ctx context.Context, r job.Request) error {
 }
 
 func (s *Jobs) decode(ctx context.Context, what string, file []byte) error {
-	s.once.Do(func() { s.decoding = make(chan struct{}, inputsAtATime) })
-	select {
-	case s.decoding <- struct{}{}:
-		defer func() { <-s.decoding }()
-	case <-ctx.Done():
-		return ctx.Err()
+	leave, err := s.DecodeTurn(ctx)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	if _, err := picture.Decode(file, inputLimits); err != nil {
 		return job.Errorf(job.InvalidInput, "Failed to load image from memory: %s: %w", what, err)
 	}
 	return nil
+}
+
+// DecodeTurn waits for one of the turns to decode a picture; call leave afterwards.
+func (s *Jobs) DecodeTurn(ctx context.Context) (leave func(), err error) {
+	s.once.Do(func() { s.decoding = make(chan struct{}, decodedAtATime) })
+	select {
+	case s.decoding <- struct{}{}:
+		return func() { <-s.decoding }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

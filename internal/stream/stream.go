@@ -39,7 +39,7 @@ type Jobs struct {
 	wires    wireCache
 
 	once     sync.Once     // makes decoding
-	decoding chan struct{} // one token a picture of a request
+	decoding chan struct{} // one token a picture that is decoded
 }
 
 // Reader delivers the events of one job in order.
