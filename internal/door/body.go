@@ -46,7 +46,7 @@ func (d *Door) ReadJSON(w http.ResponseWriter, r *http.Request, limit int64) (bo
 	body, release, err := d.Read(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
 		w.Header().Set("Connection", "close") // so that the answer goes out before the rest of the body has come
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(strangerTimeout))
+		limitBody(w, r, min(strangerTimeout, d.BodyTime))
 		problemOf(err).Answer(w)
 		return nil, release, false
 	}
