@@ -13,6 +13,7 @@ import (
 
 	"waggle/internal/client"
 	"waggle/internal/job"
+	"waggle/internal/queen"
 )
 
 type statusCommand struct {
@@ -45,26 +46,16 @@ func (c *statusCommand) Run(ctx context.Context) error {
 
 // queenStatus is what a queen tells of herself and those she knows.
 type queenStatus struct {
-	Server  string           `json:"server"` // queen
-	Version string           `json:"version"`
-	Hives   int              `json:"hives"`
-	List    []hiveStatus     `json:"hive_list,omitempty"`
-	Workers []job.NodeReport `json:"workers"`
-	Jobs    []jobStatus      `json:"jobs"`              // under way
-	Problem string           `json:"problem,omitempty"` // why some workers may be missing
+	Server  string             `json:"server"` // queen
+	Version string             `json:"version"`
+	Hives   int                `json:"hives"`
+	List    []queen.HiveStatus `json:"hive_list,omitempty"`
+	Workers []job.NodeReport   `json:"workers"`
+	Jobs    []jobStatus        `json:"jobs"`              // under way
+	Problem string             `json:"problem,omitempty"` // why some workers may be missing
 
 	told  bool     // in a form for programs
 	words []string // what she says to people
-}
-
-// hiveStatus is a hive as a queen tells of it.
-type hiveStatus struct {
-	ID      string    `json:"hive_id"`
-	URL     string    `json:"url"`
-	Online  bool      `json:"online"`
-	Since   time.Time `json:"since"` // when it came online or was lost
-	Problem string    `json:"problem,omitempty"`
-	Workers int       `json:"workers"`
 }
 
 // jobStatus is a job as a queen sees it.
@@ -112,7 +103,7 @@ func (s *queenStatus) hear(n client.Narration) {
 	}
 	var payload struct {
 		Hives   int
-		List    []hiveStatus `json:"hive_list"`
+		List    []queen.HiveStatus `json:"hive_list"`
 		Workers []struct {
 			IDs    []string
 			Hive   string `json:"hive_id"`

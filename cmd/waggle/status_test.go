@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"waggle/internal/job"
+	"waggle/internal/queen"
 )
 
 // testKeeperStatus: a queen tells of her workers and jobs, a worker of itself; both in tables and in JSON.
@@ -125,9 +126,9 @@ func TestStatusOfOthers(t *testing.T) {
 func TestStatusOfHives(t *testing.T) {
 	t.Parallel()
 	h, w := newHive(t), newWorker(t)
-	queen := startQueen(t, "--hive", "shed=http://127.0.0.1:1")
-	h.join(queen, w)
-	o := succeed(t, command(t, "status", "--server", queen.url))
+	asked := startQueen(t, "--hive", "shed=http://127.0.0.1:1")
+	h.join(asked, w)
+	o := succeed(t, command(t, "status", "--server", asked.url))
 	for _, text := range []string{": 2 hives, 1 worker, 0 jobs under way\n", "\nhive-1  online ", "\nshed    lost ", "refused", "\nllm-" + w.port() + "  ready  none  m  "} {
 		if !strings.Contains(o.out, text) {
 			t.Errorf("no %q in\n%s", text, o.out)
@@ -135,9 +136,9 @@ func TestStatusOfHives(t *testing.T) {
 	}
 	var q struct {
 		Hives    int
-		HiveList []hiveStatus `json:"hive_list"`
+		HiveList []queen.HiveStatus `json:"hive_list"`
 	}
-	decodeLine(t, succeed(t, command(t, "status", "--json", "--server", queen.url)).out, &q)
+	decodeLine(t, succeed(t, command(t, "status", "--json", "--server", asked.url)).out, &q)
 	if q.Hives != 2 || len(q.HiveList) != 2 || q.HiveList[0].ID != "hive-1" || !q.HiveList[0].Online || q.HiveList[0].Workers != 1 || q.HiveList[1].Online {
 		t.Errorf("hives: %+v", q)
 	}

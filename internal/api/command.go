@@ -96,7 +96,7 @@ func (k *socket) submit(ctx context.Context, message []byte, answer reply) error
 	if err != nil {
 		return err
 	}
-	answer.Job, answer.State, answer.SSEURL = record.ID, record.State, streamURL(record.ID)
+	answer.Job, answer.State, answer.SSEURL = record.ID, record.State, job.Accept(record.ID).SSEURL
 	k.say(ctx, answer)
 	return nil
 }

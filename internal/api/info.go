@@ -8,7 +8,6 @@ import (
 
 	"waggle/internal/door"
 	"waggle/internal/job"
-	"waggle/internal/queue"
 )
 
 // node returns the record of the node this server speaks for; empty, and
@@ -67,17 +66,12 @@ func (s *Server) getInfo(w http.ResponseWriter, r *http.Request) {
 
 // getNodes is GET /v1/nodes.
 func (s *Server) getNodes(w http.ResponseWriter, r *http.Request) {
-	nodes, err := s.Queue.Nodes(r.Context())
+	nodes, err := s.jobs.Nodes(r.Context())
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
-	waiting, err := s.Queue.List(r.Context(), queue.Filter{State: job.Queued})
-	if err != nil {
-		s.fail(w, err)
-		return
-	}
-	door.WriteJSON(w, http.StatusOK, job.NodeList{Nodes: job.ReportNodes(nodes, waiting)})
+	door.WriteJSON(w, http.StatusOK, job.NodeList{Nodes: nodes})
 }
 
 // getModels is GET /v1/models: every model some node has, each once.

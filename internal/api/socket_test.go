@@ -90,7 +90,7 @@ func TestSocketJob(t *testing.T) {
 	w := h.dial(nil)
 	w.send(`{"type":"submit","ref":"a1",%s`, jobBody(`,"steps":20`)[1:])
 	ok := w.answer(`"a1"`)
-	if ok.Type != "ok" || ok.Job == "" || ok.SSEURL != streamURL(ok.Job) {
+	if ok.Type != "ok" || ok.Job == "" || ok.SSEURL != job.Accept(ok.Job).SSEURL {
 		t.Fatalf("submit answered %+v", ok)
 	}
 	w.send(`{"type":"subscribe","job":%q,"ref":7}`, ok.Job)

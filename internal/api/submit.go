@@ -8,8 +8,6 @@ import (
 	"waggle/internal/job"
 )
 
-func streamURL(id job.ID) string { return "/v1/jobs/" + string(id) + "/stream" }
-
 // postJob is POST /v1/jobs.
 func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
 	body, release, ok := s.door.ReadJSON(w, r, s.BodyLimitBytes)
@@ -22,7 +20,7 @@ func (s *Server) postJob(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, job.Accepted{JobID: record.ID, SSEURL: streamURL(record.ID)})
+	door.WriteJSON(w, http.StatusOK, job.Accept(record.ID))
 }
 
 // submit checks an operation and queues it. key is a client's idempotency key.

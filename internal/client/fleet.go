@@ -37,16 +37,10 @@ func Missing(err error) bool {
 	return errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusMethodNotAllowed)
 }
 
-// Fleet is who computes.
-type Fleet struct {
-	Nodes   []job.NodeReport `json:"nodes"`
-	Problem string           `json:"problem"` // why some may be missing, if anything
-}
-
 // Nodes returns who computes for a server or a queen.
-func (c *Client) Nodes(ctx context.Context) (f Fleet, err error) {
-	err = c.quick(ctx, http.MethodGet, "/v1/nodes", &f)
-	return f, err
+func (c *Client) Nodes(ctx context.Context) (list job.NodeList, err error) {
+	err = c.quick(ctx, http.MethodGet, "/v1/nodes", &list)
+	return list, err
 }
 
 // QueenInfo is what a queen says of herself.

@@ -196,24 +196,17 @@ func eventOf(m sse.Event) (e job.Event, err error) {
 	return e, nil
 }
 
-// The end markers of streams, which have no name.
-const (
-	markDone      = "[DONE]"
-	markError     = "[ERROR]"
-	markCancelled = "[CANCELLED]"
-)
-
 func marker(data []byte) bool {
 	text := string(data[:min(len(data), 20)])
-	return text == markDone || text == markCancelled || strings.HasPrefix(text, markError)
+	return text == job.MarkDone || text == job.MarkCancelled || strings.HasPrefix(text, job.MarkError)
 }
 
 // end is the last event that a marker stands for where none came before it;
 // zero if there is nothing to say.
 func (f *follower) end(marker string) job.Event {
-	reason, failed := strings.CutPrefix(marker, markError)
+	reason, failed := strings.CutPrefix(marker, job.MarkError)
 	switch {
-	case marker == markCancelled:
+	case marker == job.MarkCancelled:
 		return job.Event{Type: job.ErrorEvent, Kind: job.CancelledByUser, Message: job.CancelMessage}
 	case failed:
 		return job.Event{Type: job.ErrorEvent, Message: strings.TrimSpace(reason)}

@@ -57,17 +57,8 @@ func WriteJSON(w http.ResponseWriter, status int, v any) {
 	w.Write(append(b, '\n'))
 }
 
-// bare answers what no route takes (404, 405) without a body, as the protocol has it.
-func bare(m *http.ServeMux) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := m.Handler(r); pattern == "" {
-			w = bodyless{w}
-		}
-		m.ServeHTTP(w, r)
-	})
-}
-
-// bodyless lets the status and headers of an answer through.
+// bodyless lets the status and headers of an answer through, and no body, as the
+// protocol has it for what no route takes (404, 405).
 type bodyless struct{ http.ResponseWriter }
 
 func (b bodyless) WriteHeader(status int) {

@@ -16,7 +16,6 @@ const policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; for
 // names this server answers to, the sites that may call it, the tokens, and how
 // often one may call. What no route takes (404, 405) is answered without a body.
 func (d *Door) Guard(routes *http.ServeMux) http.Handler {
-	next := bare(routes)
 	return http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
 		r = d.Proxies.unveil(r)
 		w := d.visited(to, r, routes)
@@ -35,8 +34,10 @@ func (d *Door) Guard(routes *http.ServeMux) http.Handler {
 			w.WriteHeader(http.StatusOK)
 		case bringsToken(r):
 			d.takeToken(w, r)
+		case w.route == "":
+			routes.ServeHTTP(bodyless{w}, r)
 		default:
-			next.ServeHTTP(w, r)
+			routes.ServeHTTP(w, r)
 		}
 	})
 }

@@ -8,6 +8,9 @@ type Accepted struct {
 	SSEURL string `json:"sse_url"` // where the job's events are, on the server that was asked
 }
 
+// Accept is the answer for a job.
+func Accept(id ID) Accepted { return Accepted{id, "/v1/jobs/" + string(id) + "/stream"} }
+
 // Changed is the answer to an order.
 type Changed struct {
 	JobID ID `json:"job_id"` // the job that was meant

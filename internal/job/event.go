@@ -100,13 +100,20 @@ func (r Record) completeEvent() Event {
 	return e
 }
 
+// The end markers of streams, which have no name. Behind MarkError stands why.
+const (
+	MarkDone      = "[DONE]"
+	MarkError     = "[ERROR]"
+	MarkCancelled = "[CANCELLED]"
+)
+
 // EndMarker is the unnamed line that follows the last event of a stream.
 func EndMarker(last Event) string {
 	switch {
 	case last.Type == CompleteEvent:
-		return "[DONE]"
+		return MarkDone
 	case last.Kind == CancelledByUser:
-		return "[CANCELLED]"
+		return MarkCancelled
 	}
-	return "[ERROR] " + strings.Join(strings.Fields(last.Message), " ")
+	return MarkError + " " + strings.Join(strings.Fields(last.Message), " ")
 }

@@ -128,19 +128,6 @@ func (c *Cluster) able(ctx context.Context, model string) (list []job.Node, err 
 	return list, err
 }
 
-// nodes are all nodes of the cluster with what they have to do.
-func (c *Cluster) nodes(ctx context.Context) ([]job.NodeReport, error) {
-	nodes, err := c.Jobs.Queue.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	waiting, err := c.Jobs.Queue.List(ctx, queue.Filter{State: job.Queued})
-	if err != nil {
-		return nil, err
-	}
-	return job.ReportNodes(nodes, waiting), nil
-}
-
 // find returns the cluster with the record of one of its jobs;
 // queue.ErrNotFound if it has none of that id.
 func (q *Queen) find(ctx context.Context, id job.ID) (*Cluster, job.Record, error) {

@@ -199,17 +199,17 @@ func (q *Queen) relay(t *task, events *link, verb string) (ended bool, err error
 // before it, so that one without is lost.
 func markerMeans(e entry, verb string) (done bool, err error) {
 	text := string(e.data[:min(len(e.data), 2048)])
-	switch reason, failed := strings.CutPrefix(text, "[ERROR]"); {
+	switch reason, failed := strings.CutPrefix(text, job.MarkError); {
 	case e.name != "":
 		return false, nil
 	case failed:
 		return true, job.Errorf(job.Internal, "Worker failed: %s", plain(strings.TrimSpace(reason), 1000))
-	case text == "[CANCELLED]":
+	case text == job.MarkCancelled:
 		return true, job.Errorf(job.CancelledByUser, job.CancelMessage)
-	case text == "[DONE]" && verb == "image":
+	case text == job.MarkDone && verb == "image":
 		return true, job.Errorf(job.Internal, "Error reading stream: [DONE] without a picture")
 	}
-	return text == "[DONE]", nil
+	return text == job.MarkDone, nil
 }
 
 // seen is what the queen understands of an event.

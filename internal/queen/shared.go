@@ -56,7 +56,7 @@ func (q *Queen) sharedNodes(ctx context.Context) []job.NodeReport {
 	if c == nil || err != nil {
 		return nil
 	}
-	nodes, err := c.nodes(ctx)
+	nodes, err := c.Jobs.Nodes(ctx)
 	if err != nil {
 		q.Log.Warn("list the cluster's nodes", "error", err)
 	}

@@ -64,8 +64,8 @@ func (q *Queen) counted(hives []Hive, workers []Worker, nodes []job.NodeReport) 
 	return text
 }
 
-// hiveStatus is a hive as status tells of it to programs.
-type hiveStatus struct {
+// HiveStatus is a hive as status tells of it to programs.
+type HiveStatus struct {
 	ID      string    `json:"hive_id"`
 	URL     string    `json:"url"`
 	Online  bool      `json:"online"`
@@ -75,10 +75,10 @@ type hiveStatus struct {
 }
 
 // tellHives narrates who the hives are, and returns the same for programs.
-func (q *Queen) tellHives(t *task, hives []Hive) []hiveStatus {
-	list := []hiveStatus{}
+func (q *Queen) tellHives(t *task, hives []Hive) []HiveStatus {
+	list := []HiveStatus{}
 	for _, h := range hives {
-		told := hiveStatus{h.ID, plain(h.URL, nameLimit), h.Online, h.Since, plain(h.Problem, 500), h.Workers}
+		told := HiveStatus{h.ID, plain(h.URL, nameLimit), h.Online, h.Since, plain(h.Problem, 500), h.Workers}
 		state := "online"
 		if !told.Online {
 			state = "not online: " + told.Problem

@@ -59,7 +59,7 @@ func (q *Queen) postJob(w http.ResponseWriter, r *http.Request) {
 		q.fail(w, err)
 		return
 	}
-	door.WriteJSON(w, http.StatusOK, job.Accepted{JobID: id, SSEURL: "/v1/jobs/" + string(id) + "/stream"})
+	door.WriteJSON(w, http.StatusOK, job.Accept(id))
 }
 
 // keep keeps an operation where it belongs, and returns the job that it is.

@@ -151,3 +151,16 @@ func (s *Jobs) Report(ctx context.Context, r job.Record) job.Report {
 	}
 	return shown
 }
+
+// Nodes are those who take jobs from the queue, with what they have to do.
+func (s *Jobs) Nodes(ctx context.Context) ([]job.NodeReport, error) {
+	nodes, err := s.Queue.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := s.Queue.List(ctx, queue.Filter{State: job.Queued})
+	if err != nil {
+		return nil, err
+	}
+	return job.ReportNodes(nodes, waiting), nil
+}
