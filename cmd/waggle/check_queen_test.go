@@ -253,11 +253,11 @@ func TestCheck36Patience(t *testing.T) {
 	check(t, ours, "a worker that is silent for 6 s loses nobody")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
-	w.events = func(out io.Writer, r *http.Request) {
+	w.says(func(out io.Writer, r *http.Request) {
 		fmt.Fprintf(out, "event: progress\ndata: {\"type\":\"progress\",\"step\":1,\"total\":2}\n\n")
 		time.Sleep(6 * time.Second) // the pause is what is tested
 		drawn(out, r)
-	}
+	})
 	h.join(s, w)
 	if _, events, marker := parts(t, s.made(lighthouse(nil))); marker != "[DONE]" || len(events) != 1+len(theirEvents) {
 		t.Errorf("%d events, ended with %q", len(events), marker)
@@ -274,7 +274,7 @@ func TestCheck37Cancel(t *testing.T) {
 	check(t, both, "DELETE at a queen cancels there and at the worker within 1 s")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
-	w.events = endless
+	w.says(endless)
 	h.join(s, w)
 	id, path := s.post(lighthouse(nil))
 	stream := s.openStream(path)
@@ -306,7 +306,7 @@ func TestCheck38Refused(t *testing.T) {
 	check(t, ours, "what a worker answers to a POST is told")
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
-	w.refuse = http.StatusServiceUnavailable
+	w.refuse.Store(http.StatusServiceUnavailable)
 	h.join(s, w)
 	list := s.made(lighthouse(nil))
 	if marker := list[len(list)-1].data; marker != "[ERROR] Worker returned error 503: full" {
@@ -332,7 +332,8 @@ func TestCheck39Fairness(t *testing.T) {
 	s.waitForStatus(func(text string) bool { return !strings.Contains(text, `"gpu_util_pct":90`) })
 	before := len(b.posts)
 	gate := make(chan struct{})
-	a.events, b.events = gated(gate), gated(gate)
+	a.says(gated(gate))
+	b.says(gated(gate))
 	var streams []<-chan message
 	for range 4 { // a stream begins its job: all four look for a worker at the same time
 		_, path := s.post(lighthouse(nil))
@@ -351,7 +352,7 @@ func TestCheck39Fairness(t *testing.T) {
 }
 
 // gated draws once the gate is open.
-func gated(gate <-chan struct{}) func(io.Writer, *http.Request) {
+func gated(gate <-chan struct{}) fakeStream {
 	return func(out io.Writer, r *http.Request) {
 		select {
 		case <-gate:

@@ -191,7 +191,7 @@ func TestKeeperForeignWorker(t *testing.T) {
 	f, queen := newWorker(t), startQueen(t)
 	enlist(queen, "bee", "m", f.URL)
 	var stream atomic.Value // string
-	f.events = func(w io.Writer, _ *http.Request) { io.WriteString(w, stream.Load().(string)) }
+	f.says(func(w io.Writer, _ *http.Request) { io.WriteString(w, stream.Load().(string)) })
 	for _, row := range []struct {
 		name, stream string
 		args, words  []string // no words: success
@@ -250,7 +250,7 @@ func pictureFiles(t *testing.T) (path func(name string) string) {
 func TestKeeperSendsPictures(t *testing.T) {
 	t.Parallel()
 	f, path, answer := newWorker(t), pictureFiles(t), completed(pngText(t, 8, 8))
-	f.events = func(w io.Writer, _ *http.Request) { io.WriteString(w, answer) }
+	f.says(func(w io.Writer, _ *http.Request) { io.WriteString(w, answer) })
 	send := func(mask string) (sent map[string]any) {
 		succeed(t, command(t, "inpaint", "a boat", "--input", path("in.png"), "--mask", mask, "--model", "m", "--hive", "garden", "--worker", "w", "--json", "--server", f.URL))
 		decodeLine(t, received(t, f.posts, time.Minute, "operation"), &sent)

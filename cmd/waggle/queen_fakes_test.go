@@ -310,18 +310,24 @@ func (s *server) knows(workers ...*fakeWorker) {
 // theirStream is where a fake worker has the events of a job: not where others would look who know no more than its id.
 const theirStream = "/v1/jobs/theirs-1/stream?of=theirs"
 
-// fakeWorker takes jobs as rbee's worker does, one reader for each; events is what its streams say.
+// fakeWorker takes jobs as rbee's worker does, one reader for each.
 type fakeWorker struct {
 	*httptest.Server
 	t      testing.TB
-	events func(w io.Writer, r *http.Request) // nil: four steps and a picture
-	refuse int                                // status of every POST, if set
-	unread atomic.Int32                       // jobs that nobody has read
+	events atomic.Pointer[fakeStream] // nil: four steps and a picture
+	refuse atomic.Int32               // status of every POST, if set
+	unread atomic.Int32               // jobs that nobody has read
 
 	posts   chan string // bodies
 	streams chan string // paths with queries
 	deletes chan string // paths
 }
+
+// fakeStream writes what a stream says.
+type fakeStream func(w io.Writer, r *http.Request)
+
+// says changes what the streams say from now on.
+func (f *fakeWorker) says(events fakeStream) { f.events.Store(&events) }
 
 func newWorker(t *testing.T) *fakeWorker {
 	w := &fakeWorker{t: t, posts: make(chan string, 100), streams: make(chan string, 100), deletes: make(chan string, 100)}
@@ -343,8 +349,8 @@ func (f *fakeWorker) port() string {
 func (f *fakeWorker) post(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.posts <- string(body)
-	if f.refuse != 0 {
-		http.Error(w, "full", f.refuse)
+	if status := f.refuse.Load(); status != 0 {
+		http.Error(w, "full", int(status))
 		return
 	}
 	f.unread.Add(1)
@@ -361,11 +367,11 @@ func (f *fakeWorker) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.(http.Flusher).Flush() // as workers do: a stream begins before its first event
 	out := flushed{w}
-	if f.events == nil {
-		drawn(out, r)
+	if says := f.events.Load(); says != nil {
+		(*says)(out, r)
 		return
 	}
-	f.events(out, r)
+	drawn(out, r)
 }
 
 // flushed sends what is written at once.

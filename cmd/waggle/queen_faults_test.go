@@ -154,7 +154,7 @@ func TestQueenBrokenWorkers(t *testing.T) {
 		{"nothing", "", "[ERROR] Error reading stream: the worker ended it", 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w.events = func(out io.Writer, _ *http.Request) { io.WriteString(out, row.says) }
+			w.says(func(out io.Writer, _ *http.Request) { io.WriteString(out, row.says) })
 			s := &server{TB: t, url: s.url, cmd: s.cmd}
 			actions, events, marker := parts(t, s.made(lighthouse(nil)))
 			if !strings.HasPrefix(marker, row.marker) || len(events) != row.events || actions[len(actions)-1] != "failed" && marker != "[CANCELLED]" {
@@ -162,7 +162,7 @@ func TestQueenBrokenWorkers(t *testing.T) {
 			}
 		})
 	}
-	w.events = nil
+	w.says(drawn)
 	if _, _, marker := parts(t, s.made(lighthouse(nil))); marker != "[DONE]" {
 		t.Errorf("a job after all these: %s", marker)
 	}
@@ -172,7 +172,7 @@ func TestQueenBrokenWorkers(t *testing.T) {
 func TestQueenEndlessWorker(t *testing.T) {
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
-	w.events = endless
+	w.says(endless)
 	h.join(s, w)
 	_, path := s.post(lighthouse(nil))
 	stream := s.openStream(path)

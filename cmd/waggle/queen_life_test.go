@@ -90,9 +90,9 @@ func TestQueenRefuses(t *testing.T) {
 func TestQueenRelaysInference(t *testing.T) {
 	t.Parallel()
 	s, h, w := startQueen(t), newHive(t), newWorker(t)
-	w.events = func(out io.Writer, _ *http.Request) {
+	w.says(func(out io.Writer, _ *http.Request) {
 		io.WriteString(out, "data: {\"type\":\"token\",\"t\":\"[ERR\",\"i\":0}\n\ndata: [DONE]\n\n")
-	}
+	})
 	h.join(s, w)
 	list := s.made(fields{"operation": "infer", "hive_id": "localhost", "model": "m", "prompt": "p", "max_tokens": 1, "temperature": 0.5})
 	if n := len(list); list[n-1].data != "[DONE]" || list[n-3].name != "" || list[n-3].data != `{"type":"token","t":"[ERR","i":0}` {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"waggle/internal/job"
 )
@@ -12,7 +13,10 @@ import (
 func TestWatch(t *testing.T) {
 	var mu sync.Mutex
 	var told []job.Status
-	rigged(t, func(t *testing.T, r *rig) { r.completes(r.submit("a"), 7, 4) }, func(r *rig, _ *Config) {
+	rigged(t, func(t *testing.T, r *rig) {
+		r.completes(r.submit("a"), 7, 4)
+		synctest.Wait() // until the engine waits for work again
+	}, func(r *rig, _ *Config) {
 		r.node.Watch(func(n job.Node) {
 			mu.Lock()
 			defer mu.Unlock()
