@@ -66,7 +66,7 @@ func TestBadInput(t *testing.T) {
 		{"bench of nothing", []string{"bench", "--model", "none"}, exitFailed, []string{`"none"`, "tiny-shapes"}},
 		{"bench steps", []string{"bench", "--steps=-1"}, exitFailed, []string{"steps", "-1"}},
 		{"bench runs", []string{"bench", "--runs=-1"}, exitFailed, []string{"--runs", "-1"}},
-		{"model to look into", []string{"models", "none"}, exitFailed, []string{`"none"`, "tiny-shapes"}},
+		{"model to look into", []string{"models", "inspect", "none"}, exitFailed, []string{`"none"`, "tiny-shapes"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,7 +87,7 @@ func TestBadModelFile(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
-			fail(t, command(t, "models", file), exitFailed, name)
+			fail(t, command(t, "models", "inspect", file), exitFailed, name)
 			if !testing.Short() && strings.HasPrefix(name, "t") {
 				fail(t, command(t, "generate", "x", "--model", file), exitFailed, name)
 			}

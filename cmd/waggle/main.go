@@ -28,7 +28,7 @@ type verbs struct {
 	Status    statusCommand    `cmd:"" help:"Tell how a queen and her workers are, or one worker."`
 	Nodes     nodesCommand     `cmd:"" help:"List who computes for a queen or a server."`
 	Queen     queenCommand     `cmd:"" help:"Route jobs to workers over HTTP; needs no GPU."`
-	Models    modelsCommand    `cmd:"" help:"List models, or look into one."`
+	Models    modelsCommand    `cmd:"" help:"List models, look into one."`
 	Doctor    doctorCommand    `cmd:"" help:"Show adapters and check every kernel against a plain computation."`
 	Bench     benchCommand     `cmd:"" help:"Measure a whole picture; prints one line."`
 	Version   kong.VersionFlag `help:"Print the version."`

@@ -14,10 +14,10 @@ import (
 
 // modelFlags choose the model and the adapter it runs on.
 type modelFlags struct {
-	Model     string   `default:"tiny-shapes" env:"WAGGLE_MODEL" help:"Model: a name, a diffusers folder or a .safetensors file."`
-	ModelsDir []string `name:"models" env:"WAGGLE_MODELS" type:"path" help:"Folder with models to find by name; repeatable."`
-	GPU       string   `name:"gpu" env:"WAGGLE_GPU" help:"Adapter, by index or a part of its name (waggle doctor lists them); serve takes several with commas, or all."`
-	Kernels   string   `env:"WAGGLE_KERNELS" enum:",subgroup,tiled,plain" default:"" help:"Force a kernel family: subgroup, tiled or plain."`
+	Model       string `default:"tiny-shapes" env:"WAGGLE_MODEL" help:"Model: a name, a diffusers folder or a .safetensors file."`
+	folderFlags `embed:""`
+	GPU         string `name:"gpu" env:"WAGGLE_GPU" help:"Adapter, by index or a part of its name (waggle doctor lists them); serve takes several with commas, or all."`
+	Kernels     string `env:"WAGGLE_KERNELS" enum:",subgroup,tiled,plain" default:"" help:"Force a kernel family: subgroup, tiled or plain."`
 
 	path string // of the model, where it is not to be found by its name
 }
