@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/sampler":   nil,
 	"internal/noise":     nil,
 	"internal/tokenizer": nil,
+	"internal/prompt":    nil,
 	"internal/weights":   nil,
 	"internal/picture":   nil,
 	"internal/builtin":   nil,
@@ -45,7 +46,7 @@ var mayImport = map[string][]string{
 	"internal/models": {"internal/weights", "internal/builtin"},
 	"internal/nn":     {"gpu", "shaders", "internal/weights", "internal/reference"},
 	"internal/sd": {"gpu", "internal/nn", "internal/weights", "internal/sampler", "internal/noise",
-		"internal/tokenizer", "internal/models"},
+		"internal/tokenizer", "internal/prompt", "internal/models"},
 
 	"internal/queue":   {"internal/job", "internal/bus"},
 	"internal/events":  {"internal/job", "internal/bus"},
