@@ -46,6 +46,10 @@ type Model struct {
 	Scheduler []byte // scheduler_config.json or nil
 	Index     []byte // model_index.json or nil
 
+	Metadata         map[string]string // of a single file, foreign and of any length
+	Parameterization string            // "v" or "eps" where NAME.yaml beside a single file says so
+	Rest             Rest              // of a single file
+
 	files []*weights.File
 }
 
@@ -80,7 +84,10 @@ func base(path string) string {
 }
 
 // Open opens what the entry stands for.
-func (e Entry) Open() (*Model, error) {
+func (e Entry) Open() (*Model, error) { return e.OpenWith(With{}) }
+
+// OpenWith opens what the entry stands for, with networks of other files in it.
+func (e Entry) OpenWith(with With) (*Model, error) {
 	m := &Model{Name: e.Name, Path: e.Path}
 	var err error
 	switch e.Kind {
@@ -90,6 +97,9 @@ func (e Entry) Open() (*Model, error) {
 		err = m.openFolder(diskFolder(e.Path))
 	default:
 		err = m.openSingle(e.Path)
+	}
+	if err == nil {
+		err = m.join(with)
 	}
 	if err == nil {
 		err = m.complete()
@@ -129,7 +139,7 @@ type namedPart struct {
 // landmarks are tensors without which a part cannot be what it is taken for.
 // The networks themselves check the rest, with shapes.
 var landmarks = map[string][]string{
-	unetFolder:  {"input_blocks.0.0.weight", "middle_block.0.in_layers.2.weight", "out.2.weight", "time_embed.0.weight"},
+	unetFolder:  {"input_blocks.0.0.weight", "out.2.weight", "time_embed.0.weight"},
 	vaeFolder:   {"decoder.conv_in.weight", "decoder.conv_out.weight"},
 	textFolder:  {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight"},
 	text2Folder: {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight", "text_projection.weight"},
@@ -137,6 +147,14 @@ var landmarks = map[string][]string{
 
 // complete reports what a model lacks before anyone builds a network on it.
 func (m *Model) complete() error {
+	switch {
+	case m.UNet == nil:
+		return errors.New("holds no UNet")
+	case m.VAE == nil:
+		return errors.New("holds no VAE; name a file with one (--vae FILE)")
+	case m.Text == nil:
+		return errors.New("holds no text encoder that is known (CLIP, OpenCLIP); name a file with one (--clip FILE)")
+	}
 	for _, p := range m.parts() {
 		for _, name := range landmarks[p.name] {
 			if _, ok := p.Tensors.Tensor(name); !ok {

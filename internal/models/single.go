@@ -1,51 +1,90 @@
 package models
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
+	"regexp"
 	"strings"
 
 	"waggle/internal/weights"
 )
 
-// The prefixes of the parts in a single file. What has none of them (the
-// averaged copy model_ema, the schedule's tables) is not used.
-const (
-	unetPrefix = "model.diffusion_model."
-	vaePrefix  = "first_stage_model."
-)
-
-// textForm is a place where a single file may hold a text encoder.
-type textForm struct {
-	prefix string
-	second bool // the second encoder of SDXL
-	// penultimate: the network is conditioned on the output of the last but one
-	// layer. The last layer is left out here, as it is in diffusers folders of
-	// such models, so that both forms have one meaning: last layer, final norm.
-	penultimate bool
+// With names files that hold networks of a model: in place of its own, or where it has none.
+type With struct {
+	VAE   string   // path of a file, or of a diffusers folder of the network; empty for the model's own
+	Clips []string // likewise of its text encoders, in any order; empty for the model's own
 }
 
-// textForms: Stable Diffusion 1 (CLIP), 2 (OpenCLIP), XL (both).
-var textForms = []textForm{
-	{prefix: "cond_stage_model.transformer."},
-	{prefix: "cond_stage_model.model.", penultimate: true},
-	{prefix: "conditioner.embedders.0.transformer."},
-	{prefix: "conditioner.embedders.1.model.", second: true},
-}
-
-// openSingle opens a checkpoint that is one file, with the configuration files
-// in the folder of the same name beside it, where there is one.
+// openSingle opens a checkpoint that is one file, with the configuration files in the folder of the same name beside it,
+// where there is one.
 func (m *Model) openSingle(path string) error {
-	file, err := weights.Open(path)
+	p, err := m.openPieces(path)
 	if err != nil {
 		return err
 	}
-	m.files = append(m.files, file)
-	if err := m.splitParts(file); err != nil {
+	if p.unet == nil {
+		return p.withoutUNet(m.files[len(m.files)-1].Names())
+	}
+	if err := m.assemble(p); err != nil {
 		return err
 	}
+	return m.readBeside(path)
+}
+
+// openPieces opens a file and finds the networks in it.
+func (m *Model) openPieces(path string) (pieces, error) {
+	file, err := weights.Open(path)
+	if err != nil {
+		return pieces{}, err
+	}
+	m.files = append(m.files, file)
+	p, err := split(file)
+	if err != nil {
+		return p, err
+	}
+	return p, p.configure(path)
+}
+
+// configure reads the configuration of a network that has a file to itself: NAME.json, or config.json where the file is named
+// as in a diffusers folder.
+func (p *pieces) configure(path string) error {
+	var parts []*Part
+	for _, part := range append([]*Part{p.unet, p.vae}, p.textParts()...) {
+		if part != nil {
+			parts = append(parts, part)
+		}
+	}
+	if len(parts) != 1 {
+		return nil
+	}
+	dir, stem := filepath.Dir(path), withoutExtension(filepath.Base(path))
+	names := []string{stem + ".json"}
+	if strings.HasPrefix(stem, "diffusion_pytorch_model") || strings.HasPrefix(stem, "model") || strings.HasPrefix(stem, "pytorch_model") {
+		names = append(names, "config.json")
+	}
+	for _, name := range names {
+		// Other programs keep notes of their own in files of such names.
+		config, err := diskFolder(dir).readJSON(name)
+		if err == nil && (bytes.Contains(config, []byte(`"block_out_channels"`)) || bytes.Contains(config, []byte(`"hidden_size"`))) {
+			parts[0].Config = config
+			return nil
+		}
+	}
+	return nil
+}
+
+func (p *pieces) textParts() (parts []*Part) {
+	for _, t := range p.texts {
+		parts = append(parts, t.Part)
+	}
+	return parts
+}
+
+// readBeside reads what lies beside a single file: the folder of its name, and NAME.yaml as of the original program.
+func (m *Model) readBeside(path string) error {
+	m.Parameterization = parameterization(withoutExtension(path) + ".yaml")
 	beside := diskFolder(withoutExtension(path))
 	if !beside.exists(".") || beside.path == path {
 		return nil
@@ -56,83 +95,19 @@ func (m *Model) openSingle(path string) error {
 	return nil
 }
 
-// splitParts finds the networks in the file.
-func (m *Model) splitParts(file *weights.File) error {
-	unet, vae := weights.Under(file, unetPrefix), weights.Under(file, vaePrefix)
-	switch {
-	case len(unet.Names()) == 0:
-		return fmt.Errorf("holds no UNet: no tensor begins with %s; it has %s", unetPrefix, sample(file.Names()))
-	case len(vae.Names()) == 0:
-		return fmt.Errorf("holds no VAE: no tensor begins with %s; use a file that is whole", vaePrefix)
-	}
-	// Levels and layers matter to diffusers names only; attention's old
-	// spellings occur here too.
-	vae, err := weights.Canonical(vae, weights.VAENames(0, 0))
-	if err != nil {
-		return fmt.Errorf("%s%w", vaePrefix, err)
-	}
-	m.UNet, m.VAE = &Part{Tensors: unet}, &Part{Tensors: vae}
-	for _, form := range textForms {
-		if err := m.addText(file, form); err != nil {
-			return err
-		}
-	}
-	if m.Text == nil {
-		return fmt.Errorf("holds no text encoder that is known (CLIP, OpenCLIP); use a file that is whole")
-	}
-	return nil
-}
+// parameterizationLine is what a configuration of the original program says of the prediction.
+var parameterizationLine = regexp.MustCompile(`(?m)^\s*parameterization:\s*["']?(v|eps)["']?\s*(#.*)?$`)
 
-// addText takes the text encoder of one form, if the file has it.
-func (m *Model) addText(file *weights.File, form textForm) error {
-	stored := weights.Under(file, form.prefix)
-	if len(stored.Names()) == 0 {
-		return nil
-	}
-	tensors, err := weights.CanonicalText(stored)
+// parameterization in a YAML file, "" if it says nothing.
+func parameterization(path string) string {
+	data, err := diskFolder(filepath.Dir(path)).read(filepath.Base(path), configLimit)
 	if err != nil {
-		return fmt.Errorf("%s: %w", form.prefix, err)
+		return ""
 	}
-	if form.penultimate {
-		if tensors, err = withoutLastLayer(tensors); err != nil {
-			return fmt.Errorf("%s: %w", form.prefix, err)
-		}
+	if found := parameterizationLine.FindSubmatch(data); found != nil {
+		return string(found[1])
 	}
-	place := &m.Text
-	if form.second {
-		place = &m.Text2
-	}
-	if *place != nil {
-		return fmt.Errorf("%s: a second text encoder for the same place", form.prefix)
-	}
-	*place = &Part{Tensors: tensors}
-	return nil
-}
-
-// withoutLastLayer leaves out the last layer of a text encoder and the
-// projection behind it, which only that layer feeds.
-func withoutLastLayer(src *weights.Set) (*weights.Set, error) {
-	last := -1
-	for _, name := range src.Names() {
-		last = max(last, layerOf(name))
-	}
-	return weights.Rename(src, func(name string) (string, bool) {
-		return name, name != "text_projection.weight" && (last < 1 || layerOf(name) != last)
-	})
-}
-
-// layerOf is the number of the layer a text tensor belongs to, -1 for none.
-func layerOf(name string) int {
-	rest, ok := strings.CutPrefix(name, "text_model.encoder.layers.")
-	if !ok {
-		return -1
-	}
-	number, _, _ := strings.Cut(rest, ".")
-	n, err := strconv.ParseUint(number, 10, 16)
-	if err != nil {
-		return -1
-	}
-	return int(n)
+	return ""
 }
 
 // readConfigs reads everything of a diffusers folder but the weights.
@@ -145,19 +120,53 @@ func (m *Model) readConfigs(f folder) error {
 		if err != nil {
 			return err
 		}
-		p.Config = config
+		if config != nil {
+			p.Config = config
+		}
 	}
 	return nil
 }
 
-// sample shows what a file holds when it is not what was expected.
-func sample(names []string) string {
-	if len(names) == 0 {
-		return "no tensors at all"
+// join puts networks from other files in the places of the model's own.
+func (m *Model) join(with With) error {
+	if with.VAE != "" {
+		p, err := m.openOther(with.VAE)
+		if err == nil && p.vae == nil {
+			err = fmt.Errorf("holds no VAE")
+		}
+		if err != nil {
+			return fmt.Errorf("VAE %s: %w", filepath.Base(with.VAE), err)
+		}
+		m.VAE = p.vae
 	}
-	shown := slices.Clone(names[:min(len(names), 3)])
-	for i := range shown {
-		shown[i] = strconv.Quote(clip(shown[i]))
+	if len(with.Clips) == 0 || m.UNet == nil {
+		return nil
 	}
-	return fmt.Sprintf("%d tensors, such as %s", len(names), strings.Join(shown, ", "))
+	all := pieces{unet: m.UNet, vae: m.VAE, rest: m.Rest, metadata: m.Metadata}
+	for _, path := range with.Clips {
+		p, err := m.openOther(path)
+		if err == nil && len(p.texts) == 0 {
+			err = fmt.Errorf("holds no text encoder")
+		}
+		if err != nil {
+			return fmt.Errorf("text encoder %s: %w", filepath.Base(path), err)
+		}
+		all.texts = append(all.texts, p.texts...)
+	}
+	m.Text, m.Text2, m.Tokenizer, m.Tokenizer2 = nil, nil, TokenizerFiles{}, TokenizerFiles{}
+	return m.assemble(all)
+}
+
+// openOther opens a file with a network, or the folder that diffusers keeps one in.
+func (m *Model) openOther(path string) (pieces, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return m.openPieces(path)
+	}
+	for _, stem := range []string{"diffusion_pytorch_model", "model"} {
+		if name, err := weightsName(diskFolder(path), ".", stem); err == nil && !strings.HasSuffix(name, ".json") {
+			return m.openPieces(filepath.Join(path, name))
+		}
+	}
+	return pieces{}, fmt.Errorf("is a folder without weights; name a file")
 }
