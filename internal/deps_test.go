@@ -43,10 +43,11 @@ var mayImport = map[string][]string{
 	"internal/sse":       nil,
 	"internal/door":      nil,
 
+	"internal/lora":   {"internal/weights"},
 	"internal/models": {"internal/weights", "internal/builtin"},
 	"internal/nn":     {"gpu", "shaders", "internal/weights", "internal/reference"},
 	"internal/sd": {"gpu", "internal/nn", "internal/weights", "internal/sampler", "internal/noise",
-		"internal/tokenizer", "internal/prompt", "internal/models"},
+		"internal/tokenizer", "internal/prompt", "internal/models", "internal/lora"},
 
 	"internal/queue":   {"internal/job", "internal/bus"},
 	"internal/events":  {"internal/job", "internal/bus"},
