@@ -1,6 +1,6 @@
 # make run     a picture, then the web page        make test    what must pass before a change lands
 # make         bin/waggle                          make check   the same, on a machine known to be ready
-.PHONY: api-fuzz all wasm run test check conformance chaos soak bench bench-peers generate train doctor
+.PHONY: api-fuzz all wasm run test check conformance chaos soak bench bench-peers generate train doctor references
 
 all: wasm
 	go build -trimpath -ldflags='-s -w' -o bin/waggle ./cmd/waggle
@@ -62,6 +62,10 @@ generate:
 # The built-in model from nothing: about an hour and a half on two cores. TRAIN=--scale\ 0.01 tries it in a minute.
 train:
 	@scripts/train $(TRAIN)
+
+# testdata/references: what diffusers makes of small random models. Downloads torch; a minute on one core.
+references:
+	@scripts/references/run $(REFERENCES)
 
 doctor: all
 	@bin/waggle doctor

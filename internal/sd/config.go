@@ -26,7 +26,7 @@ type UNetConfig struct {
 	In, Out   int     // channels read and predicted: 4, 8 (with a source picture) or 9 (with mask and picture) → 4
 	Widths    []int   // channels of each level, fine to coarse
 	Down      [][]int // [level][block] depth of the transformer after a residual block, 0 for none; fine to coarse
-	Mid       int     // depth of the middle's transformer, 0 for no middle at all
+	Mid       int     // depth of the middle's transformer; 0: one residual block alone (SSD-1B); NoMiddle (BK-SDM)
 	Up        [][]int // as Down, coarse to fine
 	Heads     []int   // attention heads of each level
 	Context   int     // width of the text states
@@ -36,10 +36,14 @@ type UNetConfig struct {
 	TimeFlip  bool    // sinusoids have cosines first
 	TimeShift float64 // taken from the number of frequencies
 
+	Guidance   int // width of the guidance's sinusoids, 0 where the network is not told of guidance (LCM is)
 	Added      int // width of the added vector, 0 for none: pooled text, then sinusoids of six sizes
 	AddedTime  int // width of the sinusoids of each size
 	SampleSize int // latent side the model was trained on, 0 where unknown
 }
+
+// NoMiddle is the depth of a middle that is not there: what comes down goes up at once.
+const NoMiddle = -1
 
 // VAEConfig shapes the autoencoder.
 type VAEConfig struct {
@@ -106,7 +110,8 @@ func (c UNetConfig) check() error {
 	l.levels("block_out_channels", c.Widths, c.Groups)
 	l.between("cross_attention_dim", c.Context, 1, maxWidth)
 	l.between("sample_size", c.SampleSize, 0, maxSide)
-	l.between("depth of the middle's transformer", c.Mid, 0, maxLayers)
+	l.between("depth of the middle's transformer", c.Mid, NoMiddle, maxLayers)
+	l.between("time_cond_proj_dim", c.Guidance, 0, maxWidth)
 	l.between("width of the added embedding", c.Added, 0, 4*maxWidth)
 	if l.err != nil {
 		return l.err
@@ -118,7 +123,7 @@ func (c UNetConfig) check() error {
 	if c.Added > 0 && (c.AddedTime <= 0 || c.Added <= sizeCount*c.AddedTime) {
 		return fmt.Errorf("addition_time_embed_dim %d leaves no room for pooled text in %d channels", c.AddedTime, c.Added)
 	}
-	blocks := c.Mid
+	blocks := max(c.Mid, 0)
 	for level := range c.Widths {
 		c.checkLevel(&l, level)
 		for _, depth := range append(slices.Clone(c.Down[level]), c.Up[level]...) {

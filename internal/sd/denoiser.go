@@ -44,7 +44,7 @@ func (p *Pipeline) seated(asking []*stepping) (*compiled, error) {
 	}
 	inputs := map[string][]float32{}
 	for _, d := range drawings {
-		for name, v := range p.networks.unet.config.conditions(d.prompts, d.Height, d.Width) {
+		for name, v := range p.networks.unet.config.conditions(d.prompts, d.Height, d.Width, d.Guidance) {
 			inputs[name] = append(inputs[name], v...)
 		}
 	}
@@ -66,8 +66,9 @@ func (p *Pipeline) unetGraph(s Shape, batch int) *nn.Graph {
 	return unetGraph(p.networks.unet, batch*s.Passes, s.Height/factor, s.Width/factor, s.Tokens)
 }
 
-// conditions are what the network is told of a picture for all steps, one row for each prompt: text states, added vector.
-func (c UNetConfig) conditions(prompts []conditioning, height, width int) map[string][]float32 {
+// conditions are what the network is told of a picture for all steps, one row for each prompt: text states, added vector,
+// guidance.
+func (c UNetConfig) conditions(prompts []conditioning, height, width int, guidance float64) map[string][]float32 {
 	in := map[string][]float32{}
 	for _, prompt := range prompts {
 		in["context"] = append(in["context"], prompt.context...)
@@ -76,6 +77,9 @@ func (c UNetConfig) conditions(prompts []conditioning, height, width int) map[st
 			sizes := []float32{float32(height), float32(width), 0, 0, float32(height), float32(width)}
 			in["added"] = append(in["added"], added(c, prompt.pooled, sizes)...)
 		}
+		if c.Guidance > 0 {
+			in["guidance"] = append(in["guidance"], c.guidance(guidance)...)
+		}
 	}
 	return in
 }
@@ -83,6 +87,12 @@ func (c UNetConfig) conditions(prompts []conditioning, height, width int) map[st
 // time is a timestep as the network reads it.
 func (c UNetConfig) time(t float64) []float32 {
 	return sinusoids(t, c.Widths[0], c.TimeFlip, c.TimeShift)
+}
+
+// guidance is a scale as an LCM reads it: 1, no guidance, is 0, and there are 1000 steps from one number to the next. Luo et
+// al. 2023, after diffusers' get_guidance_scale_embedding.
+func (c UNetConfig) guidance(scale float64) []float32 {
+	return sinusoids(1000*(scale-1), c.Guidance, false, 1)
 }
 
 // sample is the question's latent as the network reads it: [H,W,C], scaled.

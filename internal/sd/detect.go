@@ -53,10 +53,13 @@ func detectUNet(src weights.Source, f family) (UNetConfig, error) {
 	c := UNetConfig{
 		In: p.extent(1, "input_blocks.0.0.weight"), Out: p.extent(0, "out.2.weight"), Groups: f.groups, Eps: 1e-5,
 		TimeWidth: p.extent(0, "time_embed.0.weight"), TimeFlip: true, Added: p.extent(1, "label_emb.0.0.weight"),
-		Mid: p.depth("middle_block.1"),
+		Mid: p.depth("middle_block.1"), Guidance: p.extent(1, "time_embed.cond_proj.weight"),
 	}
 	if c.Added > 0 {
 		c.AddedTime = addedTimeDim
+	}
+	if p.shape("middle_block.0.in_layers.2.weight") == nil {
+		c.Mid = NoMiddle
 	}
 	p.down(&c)
 	p.up(&c)

@@ -93,6 +93,7 @@ type diffusersUNet struct {
 	TimeFlip    bool     `json:"flip_sin_to_cos"`
 	TimeShift   float64  `json:"freq_shift"`
 	TimeWidth   int      `json:"time_embedding_dim"`
+	Guidance    int      `json:"time_cond_proj_dim"`
 	AddedType   string   `json:"addition_embed_type"`
 	Added       int      `json:"projection_class_embeddings_input_dim"`
 	AddedTime   int      `json:"addition_time_embed_dim"`
@@ -153,6 +154,7 @@ func parseUNet(data []byte) (UNetConfig, error) {
 	c := UNetConfig{
 		In: d.In, Out: d.Out, Widths: d.Widths, Context: d.Context.first(0), Groups: d.Groups, Eps: d.Eps,
 		TimeWidth: d.TimeWidth, TimeFlip: d.TimeFlip, TimeShift: d.TimeShift, SampleSize: d.SampleSize.first(0),
+		Guidance: d.Guidance,
 	}
 	if c.TimeWidth == 0 {
 		c.TimeWidth = 4 * d.Widths[0]
@@ -192,6 +194,9 @@ func (d diffusersUNet) blocks(c *UNetConfig) error {
 	}
 	switch {
 	case d.MidBlock == nil:
+		c.Mid = NoMiddle
+	case *d.MidBlock == "UNetMidBlock2D":
+		c.Mid = 0
 	case *d.MidBlock == "UNetMidBlock2DCrossAttn":
 		c.Mid = d.Depths.first(len(d.Widths) - 1)
 	default:

@@ -152,6 +152,9 @@ func (f *forward) unet() {
 			inputs["added"] = append(inputs["added"], added(n.config, f.in["in.text_embeds"].Row(i), f.in["in.time_ids"].Row(i))...)
 		}
 	}
+	if cond, ok := f.in["in.time_cond"]; ok {
+		inputs["guidance"] = cond.Float32s
+	}
 	f.give(p, inputs)
 	for step, t := range times {
 		f.must(p.SetInput("time", slices.Repeat(n.config.time(float64(t)), batch)))

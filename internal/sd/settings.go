@@ -66,7 +66,7 @@ func (p *Pipeline) settle(r Request) (settings, error) {
 	}
 	vae := p.networks.vae.config
 	s := settings{Request: r, channels: vae.Latent, height: r.Height / vae.Factor(), width: r.Width / vae.Factor(), passes: 1}
-	if r.Guidance > 1 {
+	if r.Guidance > 1 && p.networks.unet.config.Guidance == 0 { // a network that is told of guidance applies it itself
 		s.passes = 2
 	}
 	var err error

@@ -153,7 +153,7 @@ func (g tinyGolden) predictions(prompt int) {
 		}
 		hidden := [2]conditioning{{context: g.in["uncond.hidden"].Float32s}, {context: g.in[prefix+"hidden"].Float32s}}
 		c := g.networks.unet.config
-		inputs := c.conditions(hidden[:], 0, 0)
+		inputs := c.conditions(hidden[:], 0, 0, 1)
 		inputs["time"], inputs["sample"] = slices.Repeat(c.time(time), 2), slices.Repeat(noise, 2)
 		out, err := run(unet, inputs, "prediction")
 		if err != nil {

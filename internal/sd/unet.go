@@ -9,10 +9,11 @@ import (
 
 // UNetInputs are what the denoising network reads.
 type UNetInputs struct {
-	Sample  nn.Tensor // [N,H,W,In] the scaled latent, with mask or source picture behind it where the model takes them
-	Time    nn.Tensor // [N,Widths[0]] sinusoids of the timestep, see timeSinusoid
-	Context nn.Tensor // [N,T,Context] text states
-	Added   nn.Tensor // [N,Added] pooled text and sinusoids of the picture's size; only where Config.Added > 0
+	Sample   nn.Tensor // [N,H,W,In] the scaled latent, with mask or source picture behind it where the model takes them
+	Time     nn.Tensor // [N,Widths[0]] sinusoids of the timestep, see timeSinusoid
+	Context  nn.Tensor // [N,T,Context] text states
+	Added    nn.Tensor // [N,Added] pooled text and sinusoids of the picture's size; only where Config.Added > 0
+	Guidance nn.Tensor // [N,Guidance] sinusoids of the guidance; only where Config.Guidance > 0
 }
 
 // UNet predicts the noise in a latent, or its velocity: [N,H,W,Out]. Down pushes, the middle, up pops.
@@ -21,7 +22,7 @@ func UNet(g *nn.Graph, c UNetConfig, in UNetInputs) nn.Tensor {
 	u := unet{g: g, c: c, context: in.Context, emb: g.SiLU(embedding(g, c, in))}
 	x := g.Conv3x3("input_blocks.0.0", in.Sample, c.Widths[0])
 	x, skips := u.down(x)
-	if c.Mid > 0 {
+	if c.Mid != NoMiddle {
 		x = u.middle(x)
 	}
 	x = u.up(x, skips)
@@ -37,9 +38,14 @@ type unet struct {
 	emb     nn.Tensor // [N,4·Widths[0]] SiLU of the embedding
 }
 
-// embedding of the timestep and, for SDXL, of pooled text and sizes: [N,TimeWidth].
+// embedding of the timestep and, for SDXL, of pooled text and sizes: [N,TimeWidth]. An LCM is told of guidance beside the
+// time, in place of a second pass (Luo et al. 2023).
 func embedding(g *nn.Graph, c UNetConfig, in UNetInputs) nn.Tensor {
-	emb := perceptron(g.Scope("time_embed"), in.Time, c.TimeWidth)
+	time := in.Time
+	if c.Guidance > 0 {
+		time = g.Add(time, g.LinearNoBias("time_embed.cond_proj", in.Guidance, c.Widths[0]))
+	}
+	emb := perceptron(g.Scope("time_embed"), time, c.TimeWidth)
 	if c.Added > 0 {
 		emb = g.Add(emb, perceptron(g.Scope("label_emb.0"), in.Added, c.TimeWidth))
 	}
@@ -67,10 +73,13 @@ func (u unet) down(x nn.Tensor) (nn.Tensor, []nn.Tensor) {
 	return x, skips
 }
 
-// middle: residual block, transformer, residual block on the coarsest level.
+// middle: residual block, transformer, residual block on the coarsest level; or the first of them alone.
 func (u unet) middle(x nn.Tensor) nn.Tensor {
 	g, level := u.g.Scope("middle_block"), len(u.c.Widths)-1
 	x = u.residual(g.Scope("0"), x, u.c.Widths[level])
+	if u.c.Mid == 0 {
+		return x
+	}
 	x = u.transformer(g.Scope("1"), x, u.c.Heads[level], u.c.Mid)
 	return u.residual(g.Scope("2"), x, u.c.Widths[level])
 }
@@ -187,7 +196,7 @@ func sinusoids(t float64, width int, flip bool, shift float64) []float32 {
 }
 
 // unetGraph is the network of one or several drawings: inputs "sample" [N,H,W,In] and "time" [N,Widths[0]] per step, "context"
-// [N,T,Context] and, where the model takes it, "added" [N,Added] per job; output "prediction" [N,H,W,Out].
+// [N,T,Context] and, where the model takes them, "added" [N,Added] and "guidance" [N,Guidance] per job; output "prediction" [N,H,W,Out].
 func unetGraph(n network[UNetConfig], batch, height, width, tokens int) *nn.Graph {
 	g, c := nn.NewGraph(n.tensors), n.config
 	in := UNetInputs{
@@ -197,6 +206,9 @@ func unetGraph(n network[UNetConfig], batch, height, width, tokens int) *nn.Grap
 	}
 	if c.Added > 0 {
 		in.Added = g.Input("added", nn.PerJob, batch, c.Added)
+	}
+	if c.Guidance > 0 {
+		in.Guidance = g.Input("guidance", nn.PerJob, batch, c.Guidance)
 	}
 	g.Output("prediction", UNet(g, c, in))
 	return g

@@ -63,6 +63,7 @@ func UNetNames(t UNetTopology) *Names {
 	n := newNames()
 	n.add("time_embed.0", "time_embedding.linear_1", nil)
 	n.add("time_embed.2", "time_embedding.linear_2", nil)
+	n.add("time_embed.cond_proj", "time_embedding.cond_proj", nil)
 	n.add("label_emb.0.0", "add_embedding.linear_1", nil)
 	n.add("label_emb.0.2", "add_embedding.linear_2", nil)
 	n.add("input_blocks.0.0", "conv_in", nil)
