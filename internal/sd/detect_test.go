@@ -120,7 +120,7 @@ func TestConfigErrors(t *testing.T) {
 		{"unet", `"layers_per_block": 1`, `"layers_per_block": 1000000000`, "layers_per_block"},
 		{"unet", `"transformer_layers_per_block": 1`, `"transformer_layers_per_block": 1000000000`, "transformer"},
 		{"unet", `"transformer_layers_per_block": 1`, `"transformer_layers_per_block": [1, [1, 2, 3], 1]`, "transformer_layers_per_block"},
-		{"unet", `"UNetMidBlock2DCrossAttn"`, `"UNetMidBlock2D"`, "mid_block_type"},
+		{"unet", `"UNetMidBlock2DCrossAttn"`, `"UNetMidBlock2DSimpleCrossAttn"`, "mid_block_type"},
 		{"unet", `"UpBlock2D"`, `"UpBlock3D"`, "UpBlock3D"},
 		{"unet", `"act_fn": "silu"`, `"act_fn": "mish"`, "act_fn"},
 		{"unet", `"class_embed_type": null`, `"class_embed_type": "timestep"`, "class_embed_type"},
