@@ -105,22 +105,26 @@ func (c *catalog) openDevice(name string, choose chooser, share int) (engine.Dev
 // Name of the adapter.
 func (d *device) Name() string { return d.Adapter().Name }
 
-// Memory is this device's share of three quarters of what is free: other programs want some.
-func (d *device) Memory() int64 {
+// Memory is this device's share of what is free.
+func (d *device) Memory() int64 { return budgetOf(d.Device, d.share) }
+
+// budgetOf is what models may take of a device that is shared by so many: three quarters of what is free, since other
+// programs want some. 0 where the adapter does not tell.
+func budgetOf(d *gpu.Device, shared int) int64 {
 	free, known := d.FreeMemory()
 	if !known {
 		return 0
 	}
-	return max(1, int64(free)/4*3/int64(d.share))
+	return max(1, int64(free)/4*3/int64(shared))
 }
 
-// Load prepares a model by name.
-func (d *device) Load(name string) (engine.Pipeline, error) {
+// Load prepares a model by name, within a budget of bytes.
+func (d *device) Load(name string, budget int64) (engine.Pipeline, error) {
 	m, err := d.catalog.open(name)
 	if err != nil {
 		return nil, kinded(err)
 	}
-	p, err := sd.Load(d.Device, m, sd.LoadOptions{Runtime: nn.Options{Family: d.kernels}})
+	p, err := sd.Load(d.Device, m, sd.LoadOptions{Runtime: nn.Options{Family: d.kernels}, Budget: budget})
 	if err != nil {
 		m.Close()
 		return nil, kinded(err)

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
-	"os"
 	"strings"
 	"time"
 
@@ -53,6 +51,9 @@ func (c *generateCommand) Run(ctx context.Context) error {
 		return c.printPlan(l, request)
 	}
 	if err := l.CheckPrompts(engine.Request(request, *request.Seed)); err != nil {
+		return err
+	}
+	if _, err := l.Plan(engine.Request(request, *request.Seed), 1); err != nil {
 		return err
 	}
 	show := newProgress(c.JSON)
@@ -145,22 +146,4 @@ func write(img image.Image, path string, parameters picture.Parameters) error {
 		return err
 	}
 	return picture.WriteFile(path, data)
-}
-
-func (c *generateCommand) printPlan(l *loaded, r job.Request) error {
-	plan, err := l.Plan(engine.Request(r, *r.Seed), 1)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return json.NewEncoder(os.Stdout).Encode(plan)
-	}
-	mb := func(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
-	fmt.Printf("%s at %d×%d on %s\n", c.Model, r.Width, r.Height, adapterNote(l.device.Adapter()))
-	fmt.Printf("%-16s %12s %12s %12s %16s\n", "", "weights", "buffers", "images", "largest binding")
-	for _, p := range plan.Parts {
-		fmt.Printf("%-16s %12s %12s %12s %16s\n", p.Name, mb(p.Weights), mb(p.Buffers), mb(p.Images), mb(p.LargestBinding))
-	}
-	fmt.Printf("%-16s %12s\n", "at most", mb(plan.Total()))
-	return nil
 }

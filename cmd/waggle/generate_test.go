@@ -222,6 +222,30 @@ func TestGeneratePlan(t *testing.T) {
 	}
 }
 
+// TestGenerateBudget: within little memory the picture is the same; within too little it is refused with what would do.
+func TestGenerateBudget(t *testing.T) {
+	needAdapter(t)
+	t.Parallel()
+	args := []string{starPrompt, "--steps", "2", "--seed", "1"}
+	want := generate(t, args...)
+	if got := generate(t, append(args, "--max-vram", "18MiB")...); !bytes.Equal(got, want) {
+		t.Error("another picture within 18 MiB")
+	}
+	o := succeed(t, command(t, "generate", starPrompt, "--plan", "--max-vram", "18"))
+	for _, words := range []string{"budget", "18.9 MB", "networks leave the device"} {
+		if !strings.Contains(o.out, words) {
+			t.Errorf("no %q in\n%s", words, o.out)
+		}
+	}
+	c := command(t, append([]string{"generate", "--max-vram", "1MB"}, args...)...)
+	o = finish(t, c)
+	if o.code != exitFailed || len(entries(t, c.Dir)) > 0 {
+		t.Errorf("exit code %d, files %q", o.code, entries(t, c.Dir))
+	}
+	oneClearLine(t, o.err, "budget is 1 MB")
+	fail(t, command(t, "generate", starPrompt, "--max-vram", "much"), exitUsage, "--max-vram", "6GiB")
+}
+
 // TestGenerateKernels draws one picture with every kernel family: rounding may differ, nothing else.
 func TestGenerateKernels(t *testing.T) {
 	t.Parallel()

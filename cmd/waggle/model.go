@@ -19,6 +19,8 @@ type modelFlags struct {
 	GPU         string `name:"gpu" env:"WAGGLE_GPU" help:"Adapter, by index or a part of its name (waggle doctor lists them); serve takes several with commas, or all."`
 	Kernels     string `env:"WAGGLE_KERNELS" enum:",subgroup,tiled,plain" default:"" help:"Force a kernel family: subgroup, tiled or plain."`
 
+	MaxVRAM byteSize `name:"max-vram" aliases:"memory" env:"WAGGLE_MAX_VRAM" placeholder:"SIZE" help:"Most memory of each adapter for models, such as 6GiB or 900MB; a number alone is MiB. Kept to by slower ways to draw the same picture; models not in use are given back first (default: three quarters of what the adapter reports as free, else no limit)."`
+
 	path string // of the model, where it is not to be found by its name
 }
 
@@ -39,7 +41,8 @@ func (f modelFlags) load() (*loaded, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	p, err := sd.Load(device, m, sd.LoadOptions{Runtime: nn.Options{Family: nn.Family(f.Kernels)}})
+	budget := cmp.Or(int64(f.MaxVRAM), budgetOf(device, 1))
+	p, err := sd.Load(device, m, sd.LoadOptions{Runtime: nn.Options{Family: nn.Family(f.Kernels)}, Budget: budget})
 	if err != nil {
 		return nil, errors.Join(err, device.Close(), m.Close())
 	}

@@ -30,7 +30,6 @@ type serveCommand struct {
 	Queue      int           `name:"queue-limit" default:"1000" help:"Most jobs that wait or run at a time."`
 	Checkpoint time.Duration `name:"checkpoint-every" default:"2s" help:"Shortest time between two checkpoints of a picture."`
 	MaxBatch   int           `name:"max-batch" default:"4" help:"Most pictures of one size that are drawn together, step by step."`
-	MemoryMiB  int64         `name:"memory" help:"Memory of each adapter for models, in MiB; models used longest ago are given back (default: what the adapter reports as free, else one model at a time)."`
 	WorkerID   string        `env:"WORKER_ID" help:"Name of this worker; its jobs come back to it after a restart."`
 
 	listenFlags  `kong:"embed,set='port=8080',set='portenv=PORT'"`
@@ -116,7 +115,7 @@ func (w *worker) draw(c *serveCommand, node job.Node, log *slog.Logger) {
 		w.engines = append(w.engines, engine.New(engine.Config{
 			Queue: w.queue, Events: w.events, Store: w.store, Checkpoints: w.kept, CheckpointEvery: c.Checkpoint, Node: w.node,
 			Adapter: name, Open: func() (engine.Device, error) { return w.catalog.openDevice(name, choose, len(adapters)) },
-			MaxBatch: c.MaxBatch, Memory: c.MemoryMiB << 20, Precision: "f32", Version: version, Log: log, Meter: w.meters,
+			MaxBatch: c.MaxBatch, Memory: int64(c.MaxVRAM), Precision: "f32", Version: version, Log: log, Meter: w.meters,
 		}))
 	}
 }
@@ -165,9 +164,6 @@ func warn(log *slog.Logger, what string, id job.ID, err error) {
 func (c *serveCommand) checkLimits() error {
 	if c.MaxBatch < 1 || c.MaxBatch > job.BatchLimit {
 		return fmt.Errorf("--max-batch %d: want 1 to %d", c.MaxBatch, job.BatchLimit)
-	}
-	if c.MemoryMiB < 0 || c.MemoryMiB > 1<<30 {
-		return fmt.Errorf("--memory %d: want MiB, 0 for what the adapter reports", c.MemoryMiB)
 	}
 	return nil
 }

@@ -78,7 +78,8 @@ func (e *Engine) note(trouble *string, what string, err error) {
 func kinded(err error) error {
 	var known *job.Error
 	var planned *planError
-	if err == nil || errors.As(err, &known) || errors.As(err, &planned) || errors.Is(err, errStopping) || broken(err) {
+	var refused *sd.BudgetError
+	if err == nil || errors.As(err, &known) || errors.As(err, &planned) || errors.As(err, &refused) || errors.Is(err, errStopping) || broken(err) {
 		return err
 	}
 	return &job.Error{Kind: job.Internal, Message: err.Error(), Err: err}

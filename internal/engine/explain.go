@@ -41,6 +41,10 @@ func explain(err error) (job.Kind, string) {
 
 func outOfMemory(err error) string {
 	var planned *planError
+	var refused *sd.BudgetError
+	if errors.As(err, &refused) {
+		return "Out of GPU memory: " + refused.Error()
+	}
 	if errors.As(err, &planned) {
 		return fmt.Sprintf("Out of GPU memory: a picture of %d×%d needs about %d MiB: ask for a smaller one",
 			planned.request.Width, planned.request.Height, planned.bytes>>20)

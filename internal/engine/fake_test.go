@@ -122,7 +122,7 @@ func (d *fakeDevice) Memory() int64 { return d.memory }
 func (d *fakeDevice) Used() int64   { return d.used }
 func (d *fakeDevice) Close()        { d.closed = true }
 
-func (d *fakeDevice) Load(model string) (Pipeline, error) {
+func (d *fakeDevice) Load(model string, _ int64) (Pipeline, error) {
 	d.do(func() { d.loaded = append(d.loaded, model) })
 	if err := d.loadErr[model]; err != nil {
 		return nil, err

@@ -9,9 +9,9 @@ import (
 // Device is an open adapter. All calls on it and on what it loads are made on
 // one goroutine.
 type Device interface {
-	// Load prepares a model by name. Its error is shown to people; make it a
-	// *job.Error to give it a kind.
-	Load(model string) (Pipeline, error)
+	// Load prepares a model by name, which is to keep to a budget in bytes; 0 for
+	// none. Its error is shown to people; make it a *job.Error to give it a kind.
+	Load(model string, budget int64) (Pipeline, error)
 	// Name of the adapter, for people.
 	Name() string
 	// Memory is what models may take, in bytes; 0 where the adapter does not tell.

@@ -91,6 +91,9 @@ func diagnose(m *model, r sd.Request, err error) error {
 		return err
 	}
 	plan, refused := m.Plan(r, 1)
+	if errors.Is(refused, gpu.ErrOutOfMemory) {
+		return refused
+	}
 	if refused != nil {
 		return job.Errorf(job.InvalidInput, "Invalid input: %w", refused)
 	}

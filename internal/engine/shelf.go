@@ -55,10 +55,10 @@ func (d *desk) model(name string) (*model, error) {
 		d.keep(0)
 	}
 	began := time.Now()
-	p, err := d.device.Load(name)
+	p, err := d.device.Load(name, d.budget)
 	if errors.Is(err, gpu.ErrOutOfMemory) && len(d.models) > 0 {
 		d.keep(0)
-		p, err = d.device.Load(name)
+		p, err = d.device.Load(name, d.budget)
 	}
 	if err != nil {
 		return nil, err

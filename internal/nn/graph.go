@@ -10,6 +10,7 @@ package nn
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -199,6 +200,9 @@ func (g *Graph) Output(name string, t Tensor) {
 		g.outputs[name] = t.id
 	}
 }
+
+// Outputs are the names of the values to be read back.
+func (g *Graph) Outputs() []string { return slices.Sorted(maps.Keys(g.outputs)) }
 
 // Declarer is a source that is told the shapes its tensors must have, to make them up: for measurements without a
 // checkpoint.

@@ -56,11 +56,29 @@ func (w *Weights) Bytes() int64 {
 	return total
 }
 
+// has reports whether something is on the device.
+func (w *Weights) has(key string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.images[key] != nil || w.buffers[key] != nil
+}
+
+// matrixKey names the packed weight of joined linears, or of one.
+func matrixKey(names []string) string { return strings.Join(names, "+") }
+
+// vectorKey names a packed vector; those that are not present are zeros, which all of a length share.
+func vectorKey(names []string, suffix string, present bool, count int) string {
+	if !present {
+		return fmt.Sprintf("zeros %d", quads(count))
+	}
+	return strings.Join(names, "+") + suffix
+}
+
 // matrix is a packed weight: an image or a buffer, as the kernel family reads it.
 func (w *Weights) matrix(n *Node) (gpu.Memory, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := strings.Join(n.Joined, "+")
+	key := matrixKey(n.Joined)
 	if im, ok := w.images[key]; ok {
 		return im, nil
 	}
@@ -228,10 +246,7 @@ func parallel(n int, f func(i int)) {
 func (w *Weights) vector(names []string, suffix string, present bool, count int) (*gpu.Buffer, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := strings.Join(names, "+") + suffix
-	if !present {
-		key = fmt.Sprintf("zeros %d", quads(count))
-	}
+	key := vectorKey(names, suffix, present, count)
 	if b, ok := w.buffers[key]; ok {
 		return b, nil
 	}

@@ -9,9 +9,13 @@ import (
 type compiler interface {
 	// compile a graph whose weights come from src. Programs of one source share its weights.
 	compile(g *nn.Graph, src weights.Source) (program, error)
-	// plan says what a graph needs, without allocating anything.
-	plan(g *nn.Graph) (nn.MemoryPlan, error)
-	// free gives back the memory of weights; they return when a graph needs them. Programs must be closed before.
+	// plan says what a graph whose weights come from src needs, without allocating anything.
+	plan(g *nn.Graph, src weights.Source) (nn.MemoryPlan, error)
+	// held is how many bytes of src's weights are on the device.
+	held(src weights.Source) int64
+	// release gives back the memory of src's weights; they return when a graph needs them. Its programs must be closed before.
+	release(src weights.Source)
+	// free is release for all weights.
 	free()
 	// close is free, and the end of the compiler.
 	close()
@@ -43,12 +47,31 @@ func (c onGPU) compile(g *nn.Graph, src weights.Source) (program, error) {
 	return c.runtime.Compile(g, w)
 }
 
-func (c onGPU) plan(g *nn.Graph) (nn.MemoryPlan, error) { return c.runtime.Plan(g) }
+func (c onGPU) plan(g *nn.Graph, src weights.Source) (nn.MemoryPlan, error) {
+	w := c.weights[src]
+	if w == nil {
+		w = c.runtime.NewWeights(src)
+	}
+	return c.runtime.Plan(g, w)
+}
 
-func (c onGPU) free() {
-	for src, w := range c.weights {
+func (c onGPU) held(src weights.Source) int64 {
+	if w := c.weights[src]; w != nil {
+		return w.Bytes()
+	}
+	return 0
+}
+
+func (c onGPU) release(src weights.Source) {
+	if w := c.weights[src]; w != nil {
 		w.Close()
 		delete(c.weights, src)
+	}
+}
+
+func (c onGPU) free() {
+	for src := range c.weights {
+		c.release(src)
 	}
 }
 

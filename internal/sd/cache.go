@@ -40,11 +40,19 @@ func (c *cache[V]) put(key string, v V) {
 // shrink drops all but the n values used last.
 func (c *cache[V]) shrink(n int) {
 	for len(c.order) > n {
-		key := c.order[0]
-		if c.drop != nil {
-			c.drop(c.values[key])
-		}
-		delete(c.values, key)
-		c.order = c.order[1:]
+		c.remove(c.order[0])
 	}
+}
+
+// remove drops a value.
+func (c *cache[V]) remove(key string) {
+	at := slices.Index(c.order, key)
+	if at < 0 {
+		return
+	}
+	if c.drop != nil {
+		c.drop(c.values[key])
+	}
+	delete(c.values, key)
+	c.order = slices.Delete(c.order, at, at+1)
 }

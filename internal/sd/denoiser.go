@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"waggle/internal/nn"
 	"waggle/internal/sampler"
 )
 
@@ -58,12 +57,7 @@ func (p *Pipeline) seated(asking []*stepping) (*compiled, error) {
 
 // unet is the network's program for a batch of drawings of a shape.
 func (p *Pipeline) unet(s Shape, batch int) (*compiled, error) {
-	return p.program(fmt.Sprint("unet ", s, batch), p.networks.unet.tensors, func() *nn.Graph { return p.unetGraph(s, batch) })
-}
-
-func (p *Pipeline) unetGraph(s Shape, batch int) *nn.Graph {
-	factor := p.networks.vae.config.Factor()
-	return unetGraph(p.networks.unet, batch*s.Passes, s.Height/factor, s.Width/factor, s.Tokens)
+	return p.batchProgram(fmt.Sprint("unet ", s, batch), p.unetPart(s, batch))
 }
 
 // conditions are what the network is told of a picture for all steps, one row for each prompt: text states, added vector,

@@ -14,6 +14,9 @@ import (
 // LoadOptions choose how a model runs.
 type LoadOptions struct {
 	Runtime nn.Options // kernel family and memory; zero values suit the device
+	// Budget is the most bytes that the model may have on the device at a time; 0 where there is no limit. It is kept by
+	// doing less at a time, which takes longer and changes no picture.
+	Budget int64
 }
 
 // Load prepares a model for a device. The model must stay open as long as the pipeline; the device outlives both. Weights go
@@ -31,6 +34,7 @@ func Load(dev *gpu.Device, m *models.Model, opts LoadOptions) (*Pipeline, error)
 		runtime.Close()
 		return nil, &models.InvalidError{Model: m.Name, Err: err}
 	}
+	p.budget = opts.Budget
 	return p, nil
 }
 
@@ -94,67 +98,45 @@ func noiseModel(config []byte, unet network[UNetConfig], f family) (*sampler.Mod
 	return sampler.NewModel(sampler.StableDiffusion(prediction))
 }
 
-// Limits of the caches: pictures take a decoder, up to two text encoders and a UNet for each size of batch that comes by; a
-// prompt two chunks or so.
-const (
-	programLimit = 16
-	// activationLimit is the most memory in bytes that the activations of all compiled graphs may keep: beyond it, those
-	// used longest ago are given back before a new one is compiled.
-	activationLimit = 256 << 20
-	textLimit       = 64
-)
+// textLimit is how many chunks of prompts are kept encoded: a prompt has two or so.
+const textLimit = 64
 
 // compiled is a program in the cache.
 type compiled struct {
 	program
-	seats []*Drawing // of a UNet: whose prompts it has been given, in this order
+	source      weights.Source
+	activations int64      // bytes
+	seats       []*Drawing // of a UNet: whose prompts it has been given, in this order
 }
 
 // program finds a compiled graph, or builds and compiles it.
 func (p *Pipeline) program(key string, src weights.Source, build func() *nn.Graph) (*compiled, error) {
+	return p.batchProgram(key, part{source: src, rows: 1, graph: func(int) *nn.Graph { return build() }})
+}
+
+// batchProgram finds the program of a network for its whole batch, or makes it.
+func (p *Pipeline) batchProgram(key string, n part) (*compiled, error) {
 	if found, ok := p.programs.get(key); ok {
 		return found, nil
 	}
-	g := build()
-	if err := p.makeRoom(g); err != nil {
+	w, err := p.fit(n)
+	if err != nil {
 		return nil, err
 	}
-	made, err := p.compiler.compile(g, src)
+	p.makeRoom(key, n.source, w.need)
+	made, err := p.compiler.compile(w.graph, n.source)
 	if errors.Is(err, gpu.ErrOutOfMemory) { // what is not in use, such as a text encoder, makes room
 		p.programs.shrink(0)
 		p.compiler.free()
-		made, err = p.compiler.compile(g, src)
+		made, err = p.compiler.compile(w.graph, n.source)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := &compiled{program: made}
+	if w.runs > 1 {
+		made = newSplit(made, w.runs, w.graph.Outputs())
+	}
+	c := &compiled{program: made, source: n.source, activations: w.need.Activations()}
 	p.programs.put(key, c)
 	return c, nil
-}
-
-// makeRoom drops compiled graphs until g has room beside the others.
-func (p *Pipeline) makeRoom(g *nn.Graph) error {
-	plan, err := p.compiler.plan(g)
-	if err != nil {
-		return err
-	}
-	p.programs.shrink(programLimit - 1)
-	kept := int64(0)
-	for _, c := range p.programs.values {
-		kept += activations(c.program)
-	}
-	for len(p.programs.order) > 0 && kept+plan.Activations() > activationLimit {
-		kept -= activations(p.programs.values[p.programs.order[0]].program)
-		p.programs.shrink(len(p.programs.order) - 1)
-	}
-	return nil
-}
-
-// activations is the memory of a compiled graph that is not weights, in bytes.
-func activations(c program) int64 {
-	if planned, ok := c.(interface{ Plan() nn.MemoryPlan }); ok {
-		return planned.Plan().Activations()
-	}
-	return 0
 }

@@ -62,6 +62,7 @@ type Pipeline struct {
 	model      *sampler.Model
 	weights    string // their key, once it is asked for
 	compiler   compiler
+	budget     int64 // bytes on the device; 0 where there is no limit
 	programs   *cache[*compiled]
 	texts      *cache[conditioning]
 }

@@ -17,7 +17,13 @@ func (plainGo) compile(g *nn.Graph, _ weights.Source) (program, error) {
 	return &plainProgram{graph: g, inputs: map[string][]float32{}}, nil
 }
 
-func (plainGo) plan(g *nn.Graph) (nn.MemoryPlan, error) { return nn.MemoryPlan{}, g.Err() }
+func (plainGo) plan(g *nn.Graph, _ weights.Source) (nn.MemoryPlan, error) {
+	return nn.MemoryPlan{}, g.Err()
+}
+
+func (plainGo) held(weights.Source) int64 { return 0 }
+
+func (plainGo) release(weights.Source) {}
 
 func (plainGo) free() {}
 
