@@ -90,6 +90,17 @@ func squeezed(t weights.Tensor) []int {
 	return t.Shape
 }
 
+// A torch checkpoint is the same model as the safetensors file.
+func TestGoldenCheckpointEqualsSafetensors(t *testing.T) {
+	a, b := open(t, goldens.Path(t, "models/sd2.ckpt")), open(t, goldens.Path(t, "models/sd2.safetensors"))
+	if got, want := compare(t, a, b), 684+244+52; got != want {
+		t.Errorf("compared %d tensors, want %d", got, want)
+	}
+	if !bytes.Equal(a.UNet.Config, b.UNet.Config) || a.UNet.Config == nil {
+		t.Error("the checkpoint is without the configuration beside it")
+	}
+}
+
 func TestGoldenFolder(t *testing.T) {
 	m := open(t, goldens.Path(t, "models/sd2"))
 	if m.Name != "sd2" || m.Index == nil || m.Scheduler == nil || m.Text2 != nil || m.Tokenizer.Vocab != nil {

@@ -103,7 +103,10 @@ func TestOpenDamagedFolder(t *testing.T) {
 		{"no vae", remove("vae"), []string{"vae", "missing"}},
 		{"no config", remove("unet/config.json"), []string{"unet/config.json", "missing"}},
 		{"no weights", remove(unetFile), []string{unetFile, "missing"}},
-		{"pickle only", rename(unetFile, "unet/diffusion_pytorch_model.bin"), []string{"unet", ".bin", "pickle"}},
+		{"hostile weights", func(dir string) {
+			remove(unetFile)(dir)
+			write(t, filepath.Join(dir, "unet/diffusion_pytorch_model.bin"), "\x80\x02cposix\nsystem\n(U\x04true\x85R.")
+		}, []string{"unet/diffusion_pytorch_model.bin", "names posix.system"}},
 		{"cut weights", replace(unetFile, "cut"), []string{unetFile, "too short"}},
 		{"weights are a folder", func(dir string) { remove(unetFile)(dir); write(t, filepath.Join(dir, unetFile, "x"), "") }, []string{unetFile, "not a file"}},
 		{"index no JSON", replace("model_index.json", "{"), []string{"model_index.json", "not JSON"}},
@@ -207,6 +210,18 @@ func TestOpenWeightFiles(t *testing.T) {
 	}{
 		{"fp16 variant", func(t *testing.T, dir string) { writeTensors(t, filepath.Join(dir, stem+".fp16.safetensors"), tensors) }, ""},
 		{"another variant", func(t *testing.T, dir string) { writeTensors(t, filepath.Join(dir, stem+".bf16.safetensors"), tensors) }, ""},
+		{"torch checkpoint", func(t *testing.T, dir string) { writeTensors(t, filepath.Join(dir, stem+".bin"), tensors) }, ""},
+		{"fp16 torch checkpoint", func(t *testing.T, dir string) { writeTensors(t, filepath.Join(dir, stem+".fp16.bin"), tensors) }, ""},
+		{"safetensors before torch", func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, stem+".bin"), "not looked at")
+			writeTensors(t, filepath.Join(dir, stem+".fp16.safetensors"), tensors)
+		}, ""},
+		{"torch shards", func(t *testing.T, dir string) {
+			name := func(i int) string { return strings.Replace(twoShards(i), ".safetensors", ".bin", 1) }
+			writeTensors(t, filepath.Join(dir, "unet/a.bin"), tensors[:half])
+			writeTensors(t, filepath.Join(dir, "unet/b.bin"), tensors[half:])
+			write(t, filepath.Join(dir, stem+".bin.index.json"), weightMap(tensors, name))
+		}, ""},
 		{"two other variants", func(t *testing.T, dir string) {
 			writeTensors(t, filepath.Join(dir, stem+".x.safetensors"), tensors)
 			writeTensors(t, filepath.Join(dir, stem+".y.safetensors"), tensors)
@@ -214,7 +229,7 @@ func TestOpenWeightFiles(t *testing.T) {
 		{"shards", func(t *testing.T, dir string) { shards(t, dir, weightMap(tensors, twoShards)) }, ""},
 		{"shard with a path", func(t *testing.T, dir string) {
 			shards(t, dir, weightMap(tensors, func(int) string { return "../vae/diffusion_pytorch_model.safetensors" }))
-		}, "not the name of a safetensors file"},
+		}, "not the name of a weight file"},
 		{"shard absent", func(t *testing.T, dir string) {
 			shards(t, dir, weightMap(tensors, func(int) string { return "c.safetensors" }))
 		}, "unet/c.safetensors is missing"},
@@ -247,6 +262,20 @@ func TestOpenWeightFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A text encoder's checkpoint has another stem than its safetensors file.
+func TestOpenTextCheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	copyBuiltin(t, dir)
+	if err := os.Rename(filepath.Join(dir, "text_encoder/model.safetensors"), filepath.Join(dir, "text_encoder/pytorch_model.bin")); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
 }
 
 // small is a tensor of one number.

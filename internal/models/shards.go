@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,12 +15,13 @@ import (
 )
 
 const (
+	binExtension = ".bin" // of a torch checkpoint in a diffusers folder
+
 	indexLimit = 16 << 20 // bytes of an index of shards
 	shardLimit = 256      // files of one network
 )
 
-// openWeights opens the weights in a part's folder. In order of preference:
-// the plain file, the plain index of shards, a variant (fp16 and the like).
+// openWeights opens the weights in a part's folder, of the choices that weightsName has.
 func (m *Model) openWeights(f folder, dir, stem string) (weights.Source, error) {
 	name, err := weightsName(f, dir, stem)
 	if err != nil {
@@ -44,47 +46,65 @@ func (m *Model) openFile(f folder, name string) (*weights.File, error) {
 	return file, nil
 }
 
-// weightsName chooses among the files of a part's folder.
+// weightStems are what diffusers and transformers call the weights of a network,
+// by the name in safetensors files: the same with torch checkpoints, but for
+// text encoders.
+var weightStems = map[string]string{"model": "pytorch_model"}
+
+// weightsName chooses among the files of a part's folder. In order of
+// preference: the plain file, the plain index of shards, those of the variant
+// fp16, the one other variant there is; each as safetensors before any as a
+// torch checkpoint.
 func weightsName(f folder, dir, stem string) (string, error) {
 	entries, err := fs.ReadDir(f.fsys, dir)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", dir, err)
 	}
-	have := map[string]bool{}
+	var have []string
 	for _, e := range entries {
-		have[e.Name()] = true
+		have = append(have, e.Name())
 	}
+	pickled := cmp.Or(weightStems[stem], stem)
+	for _, form := range []struct{ stem, extension string }{{stem, extension}, {pickled, binExtension}} {
+		name, err := chosen(form.stem, form.extension, have)
+		if name != "" || err != nil {
+			return name, inDir(dir, err)
+		}
+	}
+	return "", fmt.Errorf("%s/%s is missing (or %s); fetch the model whole", dir, stem+extension, pickled+binExtension)
+}
+
+func inDir(dir string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", dir, err)
+}
+
+// chosen is the file to read of those with one stem and extension; empty when
+// there is none.
+func chosen(stem, extension string, have []string) (string, error) {
 	for _, suffix := range []string{
 		extension, extension + ".index.json",
 		".fp16" + extension, extension + ".index.fp16.json", ".fp16" + extension + ".index.json",
 	} {
-		if have[stem+suffix] {
+		if slices.Contains(have, stem+suffix) {
 			return stem + suffix, nil
 		}
 	}
-	return otherVariant(dir, stem, slices.Sorted(maps.Keys(have)))
-}
-
-// otherVariant takes the one variant there is, or says why there is none to take.
-func otherVariant(dir, stem string, names []string) (string, error) {
-	var variants, pickles []string
-	for _, name := range names {
-		switch {
-		case strings.HasPrefix(name, stem+".") && strings.HasSuffix(name, extension):
+	var variants []string
+	for _, name := range have {
+		if strings.HasPrefix(name, stem+".") && strings.HasSuffix(name, extension) {
 			variants = append(variants, name)
-		case strings.HasSuffix(name, ".bin"):
-			pickles = append(pickles, name)
 		}
 	}
-	switch {
-	case len(variants) == 1:
+	switch len(variants) {
+	case 0:
+		return "", nil
+	case 1:
 		return variants[0], nil
-	case len(variants) > 1:
-		return "", fmt.Errorf("%s: several variants (%s); keep one, or name it %s", dir, strings.Join(variants, ", "), stem+extension)
-	case len(pickles) > 0:
-		return "", fmt.Errorf("%s: only %s is there: pickle checkpoints are not read yet, fetch %s", dir, pickles[0], stem+extension)
 	}
-	return "", fmt.Errorf("%s/%s is missing; fetch the model whole", dir, stem+extension)
+	return "", fmt.Errorf("several variants (%s); keep one, or name it %s", strings.Join(variants, ", "), stem+extension)
 }
 
 // openShards opens every file an index names and joins them. An index is
@@ -107,8 +127,8 @@ func (m *Model) openShards(f folder, dir, name string) (weights.Source, error) {
 	}
 	files := map[string]*weights.File{}
 	for _, shard := range shards {
-		if path.Base(shard) != shard || strings.Contains(shard, `\`) || !strings.HasSuffix(shard, extension) {
-			return nil, fmt.Errorf("%s: %q is not the name of a safetensors file beside it", place, clip(shard))
+		if path.Base(shard) != shard || strings.Contains(shard, `\`) || !strings.HasSuffix(shard, extension) && !strings.HasSuffix(shard, binExtension) {
+			return nil, fmt.Errorf("%s: %q is not the name of a weight file beside it", place, clip(shard))
 		}
 		if files[shard], err = m.openFile(f, path.Join(dir, shard)); err != nil {
 			return nil, err

@@ -2,16 +2,34 @@ package weights
 
 import "bytes"
 
+// fileFormat is how the tensors of a file are stored.
+type fileFormat int
+
+const (
+	safetensors fileFormat = iota // or none that is known
+	torchZip
+	torchPickle
+)
+
+// format tells the format by the first bytes, whatever the file is called. What
+// a safetensors header must begin with tells its length from a signature.
+func format(data []byte) fileFormat {
+	switch {
+	case len(data) > lengthBytes && data[lengthBytes] == '{' && plausibleLength(data):
+		return safetensors
+	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
+		return torchZip
+	case len(data) > 1 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5:
+		return torchPickle
+	}
+	return safetensors
+}
+
 // signatures are the beginnings of files that are met where a safetensors file
 // is expected. They count only where the same bytes, read as the length of a
 // header, make no sense.
 var signatures = []struct{ prefix, reason string }{
 	{"version https://git-lfs", "is a Git LFS pointer, not the file itself; run \"git lfs pull\" or fetch the file again"},
-	{"PK\x03\x04", "is a zip archive, probably a pickle checkpoint: pickle checkpoints are not read yet, use a .safetensors file"},
-	{"\x80\x02", "pickle checkpoints are not read yet, use a .safetensors file"},
-	{"\x80\x03", "pickle checkpoints are not read yet, use a .safetensors file"},
-	{"\x80\x04", "pickle checkpoints are not read yet, use a .safetensors file"},
-	{"\x80\x05", "pickle checkpoints are not read yet, use a .safetensors file"},
 	{"GGUF", "is a GGUF file, which is not read; use a .safetensors file"},
 	{"<", "is a web page, not a model; the download went wrong, fetch it again"},
 }

@@ -1,6 +1,8 @@
 package weights_test
 
 import (
+	"bytes"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -55,23 +57,15 @@ func TestGoldenBadFiles(t *testing.T) {
 // judge compares an outcome with the verdict of the index.
 func judge(t *testing.T, name, expected, why string, err error) {
 	t.Helper()
-	pickle := !strings.HasSuffix(name, ".safetensors")
 	switch {
-	case pickle && err == nil:
-		t.Errorf("a pickle checkpoint was read: %s", why)
-	case pickle && expected == "accept":
-		if !strings.Contains(err.Error(), "pickle checkpoints are not read yet") {
-			t.Errorf("unclear refusal of a pickle checkpoint: %v", err)
-		}
-		t.Skipf("pickle checkpoints are not read yet; the index says accept: %s", why)
 	case expected == "accept" && err != nil:
 		t.Errorf("refused, must be accepted (%s): %v", why, err)
 	case expected == "refuse" && err == nil:
 		t.Errorf("accepted, must be refused: %s", why)
 	case err != nil && !strings.Contains(err.Error(), name):
 		t.Errorf("error does not name the file: %v", err)
-	case err != nil && len(err.Error()) > 600:
-		t.Errorf("error of %d bytes is no line for a person", len(err.Error()))
+	case err != nil && (len(err.Error()) > 600 || strings.Contains(err.Error(), "\n")):
+		t.Errorf("error of %d bytes is no line for a person: %v", len(err.Error()), err)
 	}
 	if err != nil {
 		t.Log(err)
@@ -131,12 +125,123 @@ func TestGoldenBadFilesSayWhy(t *testing.T) {
 		"esrgan_tiny-nan.safetensors":         "NaN",
 		"esrgan_tiny-inf.safetensors":         "Inf",
 		"esrgan_tiny-integers.safetensors":    "floating-point",
-		"ok-legacy.ckpt":                      "pickle checkpoints are not read yet",
+		"malicious-system.ckpt":               "names posix.system",
+		"malicious-eval.ckpt":                 "eval",
+		"malicious-popen.ckpt":                "names commands.Popen",
+		"malicious-import.ckpt":               "names importlib.import_module",
+		"malicious-legacy.ckpt":               "names posix.system",
+		"malicious-proto4.ckpt":               "names posix.system",
+		"malicious-raw.pt":                    "names posix.system",
+		"missing-storage.ckpt":                `storage "0" is not in the file`,
+		"short-storage.ckpt":                  `storage "0" has 4 bytes, its tensors say 12`,
+		"truncated.ckpt":                      "cut or damaged",
+		"zip-bomb.ckpt":                       "compressed",
+		"pickle-truncated.ckpt":               "unexpected EOF",
+		"pickle-huge-string.ckpt":             "needs 4611686018427387904 bytes",
+		"pickle-memo-huge.ckpt":               "memo index 2147483647",
 	} {
 		err := loadAll(goldens.Path(t, "bad/"+name), wantsOf(t, goldens.Path(t, "models/esrgan_tiny.safetensors")))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v must contain %q", name, err, want)
 		}
+	}
+}
+
+// What the index says of the pickles that are in order, number by number.
+func TestGoldenTorchValues(t *testing.T) {
+	x := make([]float32, 24)
+	transposed := make([]float32, 24)
+	for i := range x {
+		x[i] = float32(i)
+		transposed[i%6*4+i/6] = float32(i)
+	}
+	plain := map[string]goldens.Tensor{
+		"first.weight": {DType: "F16", Shape: []int{2, 3}, Float32s: []float32{0, 1, 2, 3, 4, 5}},
+		"first.bias":   {DType: "F32", Shape: []int{2}, Float32s: []float32{0, 0}},
+	}
+	for file, want := range map[string]map[string]goldens.Tensor{
+		"ok-plain.ckpt":  plain,
+		"ok-legacy.ckpt": plain,
+		"ok-views.ckpt": {
+			"view":   {DType: "F32", Shape: []int{2, 3}, Float32s: []float32{6, 8, 10, 12, 14, 16}},
+			"t":      {DType: "F32", Shape: []int{6, 4}, Float32s: transposed},
+			"shared": {DType: "F32", Shape: []int{4, 6}, Float32s: x},
+		},
+	} {
+		f, err := weights.Open(goldens.Path(t, "bad/"+file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if len(f.Names()) != len(want) {
+			t.Errorf("%s: holds %v", file, f.Names())
+		}
+		for name, w := range want {
+			tensor, _ := f.Tensor(name)
+			got, err := tensor.Float32s()
+			if err != nil || tensor.DType.String() != w.DType || !slices.Equal(tensor.Shape, w.Shape) || !slices.Equal(got, w.Float32s) {
+				t.Errorf("%s %s: got %s %v %v, %v, want %s %v %v", file, name, tensor.DType, tensor.Shape, got, err, w.DType, w.Shape, w.Float32s)
+			}
+		}
+	}
+}
+
+// A checkpoint holds what the safetensors file of the same model holds, bit for bit.
+func TestGoldenTorchEqualsSafetensors(t *testing.T) {
+	for torch, c := range map[string]struct{ file, prefix string }{
+		"sd2.ckpt":             {"sd2.safetensors", ""},
+		"sd2-text-legacy.ckpt": {"sd2.safetensors", "cond_stage_model.model."},
+		"esrgan_x4.pth":        {"esrgan_x4.safetensors", ""},
+	} {
+		t.Run(torch, func(t *testing.T) {
+			got, err := weights.Open(goldens.Path(t, "models/"+torch))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer got.Close()
+			file, err := weights.Open(goldens.Path(t, "models/"+c.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			want, err := weights.Rename(file, func(name string) (string, bool) { return name, strings.HasPrefix(name, c.prefix) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, got, want)
+		})
+	}
+}
+
+// same fails unless both sources hold the same tensors.
+func same(t *testing.T, got, want weights.Source) {
+	t.Helper()
+	if !slices.Equal(got.Names(), want.Names()) {
+		t.Fatalf("names differ: %d %.3q, want %d %.3q", len(got.Names()), got.Names(), len(want.Names()), want.Names())
+	}
+	for _, name := range want.Names() {
+		a, _ := got.Tensor(name)
+		b, _ := want.Tensor(name)
+		if a.DType != b.DType || !slices.Equal(a.Shape, b.Shape) || !bytes.Equal(a.Data, b.Data) {
+			t.Errorf("%s: %s %v, want %s %v, or the numbers differ", name, a.DType, a.Shape, b.DType, b.Shape)
+		}
+	}
+}
+
+// Values that are no tensors: what a textual inversion says of itself.
+func TestGoldenTorchMetadata(t *testing.T) {
+	f, err := weights.Open(goldens.Path(t, "embeddings/golden-sd1.pt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want := map[string]string{"name": "golden-sd1", "step": "500", "string_to_token.*": "265"}
+	if !maps.Equal(f.Metadata(), want) {
+		t.Errorf("metadata %v, want %v", f.Metadata(), want)
+	}
+	vectors, ok := f.Tensor("string_to_param.*")
+	if !ok || !slices.Equal(vectors.Shape, []int{3, 32}) {
+		t.Errorf("holds %v, want vectors of 3 by 32", f.Names())
 	}
 }
 

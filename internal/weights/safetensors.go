@@ -29,23 +29,38 @@ func (e *FormatError) Error() string {
 	return e.File + ": " + e.Reason
 }
 
-// File is an open safetensors file. Its methods may be used concurrently; no
-// tensor of it may be used after Close.
+// File is an open file of tensors: safetensors, or a checkpoint that torch.save
+// wrote. Its methods may be used concurrently; no tensor of it may be used
+// after Close.
 type File struct {
 	name     string
 	tensors  map[string]Tensor
+	lazy     map[string]*lazyData // of tensors whose data must be put in order first
 	names    []string
 	metadata map[string]string
 	release  func() error
 }
 
-// Parse checks a whole file held in memory; name is used in errors. The
-// tensors alias data.
+// Parse checks a whole file held in memory, whose content tells the format;
+// name is used in errors. The tensors alias data.
 //
-// Format: 8 bytes header length, a JSON object {name: {dtype, shape,
+// Of a torch checkpoint the weights are what lies under state_dict, params_ema
+// or params, where there is such a member; in dictionaries within dictionaries
+// a tensor's name is the keys joined by dots ("string_to_param.*").
+func Parse(name string, data []byte) (*File, error) {
+	switch format(data) {
+	case torchZip:
+		return parseTorchZip(name, data)
+	case torchPickle:
+		return parseTorchLegacy(name, data)
+	}
+	return parseSafetensors(name, data)
+}
+
+// parseSafetensors reads the format of safetensors: 8 bytes header length, a JSON object {name: {dtype, shape,
 // data_offsets: [begin, end]}}, then the data, which the tensors must cover
 // without gap or overlap (github.com/huggingface/safetensors, README).
-func Parse(name string, data []byte) (*File, error) {
+func parseSafetensors(name string, data []byte) (*File, error) {
 	header, body, err := split(name, data)
 	if err != nil {
 		return nil, err
@@ -127,17 +142,21 @@ func (f *File) Names() []string { return f.names }
 // Tensor finds a tensor by the name it has in the file.
 func (f *File) Tensor(name string) (Tensor, bool) {
 	t, ok := f.tensors[name]
+	if l := f.lazy[name]; l != nil {
+		t.Data = l.get()
+	}
 	return t, ok
 }
 
-// Metadata is the file's free text, such as {"format": "pt"}; never nil. It
-// must not be changed.
+// Metadata is the file's free text, such as {"format": "pt"}; of a torch
+// checkpoint the texts and numbers beside the weights, such as
+// {"global_step": "875000"}. It is never nil and must not be changed.
 func (f *File) Metadata() map[string]string { return f.metadata }
 
 // Close gives back the mapping. A second call does nothing.
 func (f *File) Close() error {
 	release := f.release
-	f.release, f.tensors, f.names = nil, nil, nil
+	f.release, f.tensors, f.lazy, f.names = nil, nil, nil, nil
 	if release == nil {
 		return nil
 	}

@@ -1,9 +1,12 @@
 // Package weights reads the numbers of a network from safetensors files and
-// gives every tensor the one name the rest of the program uses for it.
+// torch checkpoints (.ckpt, .pt, .pth, .bin), and gives every tensor the one
+// name the rest of the program uses for it.
 //
 // A file is foreign input: its header is checked completely before any tensor
 // is handed out, nothing is allocated because a header claims a size, and an
-// error names the file, the tensor and the reason. Natively a file is mapped,
+// error names the file, the tensor and the reason. A checkpoint is a pickle: it
+// is read as data (package pickle), may name only what tensors are made of, and
+// nothing of it is run. Natively a file is mapped,
 // not read, so opening a model of many gigabytes costs no memory; where there
 // is no mapping (a browser, Windows) it is read whole.
 //
