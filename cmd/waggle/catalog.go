@@ -28,6 +28,7 @@ const (
 // folders. It looks into the folders from time to time, so that models can come and go while the server runs.
 type catalog struct {
 	flags modelFlags
+	shelf *models.Shelf
 	own   string // name of the server's own model
 	log   *slog.Logger
 
@@ -51,7 +52,7 @@ type outline struct {
 // newCatalog finds the server's own model. What models are is read by run: vocabularies can take long, and a server answers
 // before.
 func newCatalog(flags modelFlags, log *slog.Logger) *catalog {
-	c := &catalog{flags: flags, own: flags.Model, log: log, cards: map[string]card{}}
+	c := &catalog{flags: flags, shelf: flags.shelf(), own: flags.Model, log: log, cards: map[string]card{}}
 	m, err := flags.open()
 	if err != nil {
 		return c // the engine says why
@@ -104,7 +105,7 @@ func (c *catalog) run(ctx context.Context, n *engine.Node) {
 // refresh reads models that are new or have changed; false if there are none and none is gone.
 func (c *catalog) refresh(ctx context.Context) (changed bool) {
 	found := map[string]bool{c.own: true}
-	for _, e := range models.List(c.flags.ModelsDir...) {
+	for _, e := range c.shelf.List(models.Checkpoint) {
 		found[e.Name] = true
 		if e.Name == c.own || ctx.Err() != nil {
 			continue
@@ -164,7 +165,7 @@ func describe(e models.Entry) (*sd.Outline, error) {
 // list is every model that can be used, as far as they were read, the server's own first; and the names of all.
 func (c *catalog) list() (good []job.ModelInfo, present map[string]bool) {
 	present = map[string]bool{c.own: true}
-	for _, e := range models.List(c.flags.ModelsDir...) {
+	for _, e := range c.shelf.List(models.Checkpoint) {
 		present[e.Name] = true
 	}
 	c.mu.Lock()
@@ -188,7 +189,7 @@ func (c *catalog) open(name string) (*models.Model, error) {
 	if name == c.own {
 		return c.flags.open()
 	}
-	e, err := models.Find(name, c.flags.ModelsDir...)
+	e, err := c.shelf.Find(models.Checkpoint, name)
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func (d *device) Load(name string, budget int64) (engine.Pipeline, error) {
 	if err != nil {
 		return nil, kinded(err)
 	}
-	p, err := sd.Load(d.Device, m, sd.LoadOptions{Runtime: nn.Options{Family: d.kernels}, Budget: budget})
+	p, err := sd.Load(d.Device, m, sd.LoadOptions{Runtime: nn.Options{Family: d.kernels}, Budget: budget, Shelf: d.catalog.shelf})
 	if err != nil {
 		m.Close()
 		return nil, kinded(err)

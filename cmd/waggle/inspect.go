@@ -17,7 +17,7 @@ type modelsInspectCommand struct {
 
 // Run describes a model.
 func (c *modelsInspectCommand) Run() error {
-	m, err := models.Open(c.Model, c.ModelsDir...)
+	m, err := c.shelf().Open(c.Model)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func TestLimits(t *testing.T) {
 func TestModelsAreNames(t *testing.T) {
 	t.Parallel()
 	outside := t.TempDir()
-	c := &catalog{flags: modelFlags{folderFlags: folderFlags{ModelsDir: []string{t.TempDir()}}}, own: "own"}
+	c := &catalog{shelf: models.NewShelf(t.TempDir()), own: "own"}
 	for _, name := range []string{outside, outside + "/", filepath.Join("..", filepath.Base(outside)), ".", "..", "/", "/etc/passwd"} {
 		if m, err := c.open(name); !errors.Is(err, models.ErrNotFound) {
 			t.Errorf("a model called %s: %v, %v", name, m, err)

@@ -95,7 +95,7 @@ func run(ctx context.Context, args []string) int {
 }
 
 func newParser(ctx context.Context, v *verbs) (*kong.Kong, error) {
-	return kong.New(v, kong.Name("waggle"), kong.Vars{"version": version}, kong.BindTo(ctx, (*context.Context)(nil)),
+	return kong.New(v, kong.Name("waggle"), kong.Vars{"version": version, "kinds": kindNames()}, kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.ExplicitGroups(groups), kong.Description("Pictures from prompts with Stable Diffusion models on any GPU."))
 }
 

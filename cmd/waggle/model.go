@@ -42,7 +42,7 @@ func (f modelFlags) load() (*loaded, error) {
 		return nil, errors.Join(err, m.Close())
 	}
 	budget := cmp.Or(int64(f.MaxVRAM), budgetOf(device, 1))
-	p, err := sd.Load(device, m, sd.LoadOptions{Runtime: nn.Options{Family: nn.Family(f.Kernels)}, Budget: budget})
+	p, err := sd.Load(device, m, sd.LoadOptions{Runtime: nn.Options{Family: nn.Family(f.Kernels)}, Budget: budget, Shelf: f.shelf()})
 	if err != nil {
 		return nil, errors.Join(err, device.Close(), m.Close())
 	}
@@ -53,7 +53,7 @@ func (f modelFlags) open() (*models.Model, error) {
 	if shape, ok := strings.CutPrefix(cmp.Or(f.path, f.Model), models.RandomPrefix); ok {
 		return models.Random(shape)
 	}
-	return models.Open(cmp.Or(f.path, f.Model), f.ModelsDir...)
+	return f.shelf().Open(cmp.Or(f.path, f.Model))
 }
 
 // Close gives everything back.

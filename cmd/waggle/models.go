@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 
 	"waggle/internal/models"
 )
@@ -16,22 +17,35 @@ type modelsCommand struct {
 
 // folderFlags say where models are found by name.
 type folderFlags struct {
-	ModelsDir []string `name:"models" env:"WAGGLE_MODELS" type:"path" help:"Folder with models to find by name; repeatable."`
+	ModelsDir []string `name:"models" env:"WAGGLE_MODELS" type:"path" help:"Folder with models to find by name, or an installation of A1111 or ComfyUI; repeatable."`
 }
+
+// shelf is what is found by name.
+func (f folderFlags) shelf() *models.Shelf { return models.NewShelf(f.ModelsDir...) }
 
 type modelsListCommand struct {
 	folderFlags `embed:""`
-	JSON        bool `name:"json" help:"Print JSON."`
+	Kind        models.Kind `enum:",${kinds}" default:"" help:"Only this kind: ${kinds}."`
+	JSON        bool        `name:"json" help:"Print JSON."`
 }
 
 // Run lists the models there are.
 func (c *modelsListCommand) Run() error {
-	list := models.List(c.ModelsDir...)
+	list := c.shelf().List(c.Kind)
 	if c.JSON {
 		return json.NewEncoder(os.Stdout).Encode(list)
 	}
 	for _, e := range list {
-		fmt.Printf("%-32s %-8s %10.1f MB  %s\n", e.Name, e.Kind, float64(e.Bytes)/1e6, e.Path)
+		fmt.Printf("%-32s %-10s %-8s %10.1f MB  %s\n", e.Name, e.Kind, e.Form, float64(e.Bytes)/1e6, e.Path)
 	}
 	return nil
+}
+
+// kindNames lists the kinds of files, for flags.
+func kindNames() string {
+	var names []string
+	for _, k := range models.Kinds() {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ",")
 }

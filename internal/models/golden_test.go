@@ -167,23 +167,24 @@ func TestGoldenInspect(t *testing.T) {
 // not taken for a model.
 func TestGoldenList(t *testing.T) {
 	dir := filepath.Dir(goldens.Path(t, "models/sd2.safetensors"))
-	kinds := map[string]models.Kind{}
-	for _, e := range models.List(dir) {
-		kinds[e.Name] = e.Kind
+	forms := map[string]models.Form{}
+	shelf := models.NewShelf(dir)
+	for _, e := range shelf.List(models.Checkpoint) {
+		forms[e.Name] = e.Form
 		if e.Bytes <= 0 {
 			t.Errorf("%s has %d bytes", e.Name, e.Bytes)
 		}
-		if found, err := models.Find(e.Name, dir); err != nil || found != e {
+		if found, err := shelf.Find(models.Checkpoint, e.Name); err != nil || found != e {
 			t.Errorf("listed %+v, found %+v, %v", e, found, err)
 		}
 	}
-	want := map[string]models.Kind{"tiny-shapes": models.Builtin, "sd2": models.Folder, "sd2.safetensors": models.SingleFile}
+	want := map[string]models.Form{"tiny-shapes": models.Builtin, "sd2": models.Folder, "sd2.safetensors": models.SingleFile}
 	if goldens.Full() {
 		want["sd1-inpaint"] = models.SingleFile
 	}
-	for name, kind := range want {
-		if kinds[name] != kind {
-			t.Errorf("%s: got kind %q, want %q", name, kinds[name], kind)
+	for name, form := range want {
+		if forms[name] != form {
+			t.Errorf("%s: got %q, want %q", name, forms[name], form)
 		}
 	}
 }

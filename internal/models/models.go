@@ -53,26 +53,40 @@ type Model struct {
 	files []*weights.File
 }
 
-// Open opens a model by name (the built-in one or one in dirs, see [Find]) or
-// by the path of a folder or file. The error is ErrNotFound or ErrInvalid.
+// Open opens a model by name (the built-in one or one in dirs) or by path: see [Shelf.Open].
+func Open(nameOrPath string, dirs ...string) (*Model, error) {
+	return NewShelf(dirs...).Open(nameOrPath)
+}
+
+// Open opens a model by name or by the path of a folder or file. The error is ErrNotFound or ErrInvalid.
 //
 // Nothing is read but headers and configuration: [Model.CheckFinite] looks at
 // the weights themselves.
-func Open(nameOrPath string, dirs ...string) (*Model, error) {
-	entry, err := Find(nameOrPath, dirs...)
+func (s *Shelf) Open(nameOrPath string) (*Model, error) {
+	entry, err := s.Locate(Checkpoint, nameOrPath)
+	if err != nil {
+		return nil, err
+	}
+	return entry.Open()
+}
+
+// Locate finds what the operator names, by name or by path; what callers of a server name goes through [Shelf.Find]. The
+// error is ErrNotFound, or ErrInvalid for a path that may not be looked at.
+func (s *Shelf) Locate(kind Kind, nameOrPath string) (Entry, error) {
+	entry, err := s.Find(kind, nameOrPath)
 	if err == nil {
-		return entry.Open()
+		return entry, nil
 	}
 	info, statErr := os.Stat(nameOrPath)
 	switch {
 	case errors.Is(statErr, fs.ErrPermission):
-		return nil, &InvalidError{Model: clip(nameOrPath), Err: statErr}
+		return Entry{}, &InvalidError{Model: clip(nameOrPath), Err: statErr}
 	case statErr != nil:
-		return nil, err
+		return Entry{}, err
 	case info.IsDir():
-		return Entry{Name: base(nameOrPath), Path: nameOrPath, Kind: Folder}.Open()
+		return Entry{Name: base(nameOrPath), Kind: kind, Path: nameOrPath, Form: Folder}, nil
 	}
-	return Entry{Name: withoutExtension(base(nameOrPath)), Path: nameOrPath, Kind: SingleFile}.Open()
+	return Entry{Name: withoutExtension(base(nameOrPath)), Kind: kind, Path: nameOrPath, Form: SingleFile, Bytes: info.Size()}, nil
 }
 
 // base is the last component of a path, of "." as well.
@@ -90,7 +104,7 @@ func (e Entry) Open() (*Model, error) { return e.OpenWith(With{}) }
 func (e Entry) OpenWith(with With) (*Model, error) {
 	m := &Model{Name: e.Name, Path: e.Path}
 	var err error
-	switch e.Kind {
+	switch e.Form {
 	case Builtin:
 		err = m.openFolder(folder{fsys: builtin.Files()})
 	case Folder:

@@ -24,7 +24,7 @@ func openTensors(t *testing.T, tensors []weights.Tensor, with With) (*Model, err
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "one.safetensors")
 	writeTensors(t, path, tensors)
-	m, err := Entry{Name: "one", Path: path, Kind: SingleFile}.OpenWith(with)
+	m, err := Entry{Name: "one", Path: path, Form: SingleFile}.OpenWith(with)
 	if err == nil {
 		t.Cleanup(func() { m.Close() })
 	}

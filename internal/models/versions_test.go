@@ -22,12 +22,12 @@ func TestFindByOtherNames(t *testing.T) {
 		"stabilityai/stable-diffusion-xl-base-1.0": "xl", "sdxl": "xl",
 		"turbo": "turbo", // the very name goes before others, in whichever folder it is
 	} {
-		if e, err := Find(name, first, second); err != nil || e.Name != want {
+		if e, err := NewShelf(first, second).Find(Checkpoint, name); err != nil || e.Name != want {
 			t.Errorf("%s: found %q, %v, want %q", name, e.Name, err, want)
 		}
 	}
 	for _, name := range []string{"v1-5-inpaint", "xl-inpaint", "flux-dev", "v1-5 "} {
-		if e, err := Find(name, first, second); !errors.Is(err, ErrNotFound) {
+		if e, err := NewShelf(first, second).Find(Checkpoint, name); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: found %q, %v", name, e.Name, err)
 		}
 	}

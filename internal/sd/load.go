@@ -17,6 +17,8 @@ type LoadOptions struct {
 	// Budget is the most bytes that the model may have on the device at a time; 0 where there is no limit. It is kept by
 	// doing less at a time, which takes longer and changes no picture.
 	Budget int64
+	// Shelf is where other files are that requests name; nil: there are none.
+	Shelf *models.Shelf
 }
 
 // Load prepares a model for a device. The model must stay open as long as the pipeline; the device outlives both. Weights go
@@ -28,6 +30,7 @@ func Load(dev *gpu.Device, m *models.Model, opts LoadOptions) (*Pipeline, error)
 	}
 	p, err := newPipeline(onGPU{runtime, map[weights.Source]*nn.Weights{}}, m)
 	if err == nil {
+		p.shelf = opts.Shelf
 		_, err = p.tokenize("")
 	}
 	if err != nil {

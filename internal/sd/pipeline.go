@@ -16,6 +16,7 @@ import (
 	"image"
 	"time"
 
+	"waggle/internal/models"
 	"waggle/internal/nn"
 	"waggle/internal/sampler"
 	"waggle/internal/tokenizer"
@@ -56,6 +57,7 @@ type Progress struct {
 // Pipeline draws with one model. Its methods must not be called concurrently.
 type Pipeline struct {
 	name       string
+	shelf      *models.Shelf
 	networks   Networks
 	family     family
 	tokenizers []*tokenizer.Tokenizer
