@@ -40,13 +40,29 @@ type Config struct {
 	SetAlphaToOne bool
 	ZeroSNR       bool // rescale_betas_zero_snr, Lin et al. 2023
 	Karras        bool // use_karras_sigmas: the model's own schedule is karras
+	// FinalSigma is where multistep solvers end; empty is no noise.
+	FinalSigma    FinalSigma
+	SolverOrder   int    // of UniPC in style Diffusers
+	SolverType    string // of UniPC in style Diffusers: bh1, bh2
+	OriginalSteps int    // of the distillation of LCM and TCD
 }
+
+// FinalSigma is final_sigmas_type of diffusers.
+type FinalSigma string
+
+const (
+	Zero     FinalSigma = "zero"
+	SigmaMin FinalSigma = "sigma_min" // the noise of the first training step stays
+)
+
+// originalSteps is the number of steps that LCM and TCD were distilled on.
+const originalSteps = 50
 
 // StableDiffusion is the configuration of SD 1.x, 2.x and SDXL where no file says otherwise.
 func StableDiffusion(prediction Prediction) Config {
 	return Config{
 		TrainSteps: 1000, BetaStart: 0.00085, BetaEnd: 0.012, BetaSchedule: "scaled_linear",
-		Prediction: prediction, StepsOffset: 1,
+		Prediction: prediction, StepsOffset: 1, SolverOrder: 2, SolverType: "bh2", OriginalSteps: originalSteps,
 	}
 }
 
@@ -54,6 +70,7 @@ func StableDiffusion(prediction Prediction) Config {
 const (
 	maxConfigBytes = 1 << 20
 	maxTrainSteps  = 10_000
+	maxSolverOrder = 3
 )
 
 // file mirrors scheduler_config.json; the defaults of absent members are diffusers'.
@@ -70,6 +87,10 @@ type file struct {
 	SetAlphaToOne bool       `json:"set_alpha_to_one"`
 	ZeroSNR       bool       `json:"rescale_betas_zero_snr"`
 	Karras        bool       `json:"use_karras_sigmas"`
+	FinalSigma    FinalSigma `json:"final_sigmas_type"`
+	SolverOrder   int        `json:"solver_order"`
+	SolverType    string     `json:"solver_type"`
+	OriginalSteps int        `json:"original_inference_steps"`
 }
 
 // ParseConfig reads a scheduler_config.json. Members that are not used here are ignored; clip_sample too, because latents
@@ -78,7 +99,8 @@ func ParseConfig(data []byte) (Config, error) {
 	if len(data) > maxConfigBytes {
 		return Config{}, fmt.Errorf("scheduler_config.json: %d bytes, the limit is %d", len(data), maxConfigBytes)
 	}
-	f := file{TrainSteps: 1000, BetaStart: 0.0001, BetaEnd: 0.02, BetaSchedule: "linear", Prediction: Epsilon, SetAlphaToOne: true}
+	f := file{TrainSteps: 1000, BetaStart: 0.0001, BetaEnd: 0.02, BetaSchedule: "linear", Prediction: Epsilon, SetAlphaToOne: true,
+		FinalSigma: Zero, SolverOrder: 2, OriginalSteps: originalSteps}
 	if err := json.Unmarshal(data, &f); err != nil {
 		return Config{}, fmt.Errorf("scheduler_config.json: %w", err)
 	}
@@ -89,6 +111,7 @@ func ParseConfig(data []byte) (Config, error) {
 		TrainSteps: f.TrainSteps, BetaStart: f.BetaStart, BetaEnd: f.BetaEnd, BetaSchedule: f.BetaSchedule,
 		TrainedBetas: f.TrainedBetas, Prediction: f.Prediction, Spacing: f.Spacing, StepsOffset: f.StepsOffset,
 		SetAlphaToOne: f.SetAlphaToOne, ZeroSNR: f.ZeroSNR, Karras: f.Karras,
+		FinalSigma: f.FinalSigma, SolverOrder: f.SolverOrder, SolverType: f.SolverType, OriginalSteps: f.OriginalSteps,
 	}
 	if err := config.validate(); err != nil {
 		return Config{}, fmt.Errorf("scheduler_config.json: %w", err)
@@ -108,6 +131,12 @@ func (c Config) validate() error {
 		return fmt.Errorf("timestep_spacing %.40q: want %s, %s or %s", c.Spacing, Leading, Linspace, Trailing)
 	case c.ZeroSNR && c.Prediction == Epsilon:
 		return fmt.Errorf("rescale_betas_zero_snr: pure noise says nothing about the picture, so prediction_type cannot be %s", Epsilon)
+	case c.FinalSigma != "" && c.FinalSigma != Zero && c.FinalSigma != SigmaMin:
+		return fmt.Errorf("final_sigmas_type %.40q: want %s or %s", c.FinalSigma, Zero, SigmaMin)
+	case c.SolverOrder < 1 || c.SolverOrder > maxSolverOrder:
+		return fmt.Errorf("solver_order %d: want 1…%d", c.SolverOrder, maxSolverOrder)
+	case c.OriginalSteps < 1 || c.OriginalSteps > maxTrainSteps:
+		return fmt.Errorf("original_inference_steps %d: want 1…%d", c.OriginalSteps, maxTrainSteps)
 	case c.TrainedBetas != nil && len(c.TrainedBetas) != c.TrainSteps:
 		return fmt.Errorf("trained_betas: %d values, want num_train_timesteps, %d", len(c.TrainedBetas), c.TrainSteps)
 	}
@@ -120,6 +149,11 @@ func (c Config) validate() error {
 		return fmt.Errorf("beta_start %v, beta_end %v: want 0 < start ≤ end < 1", c.BetaStart, c.BetaEnd)
 	}
 	return nil
+}
+
+// solver is UniPC's as configured. SolverType is also a member of other solvers' files, with values of theirs.
+func (c Config) solver(kind kind) solver {
+	return solver{order: c.SolverOrder, bh2: kind.bh2 || c.SolverType != "bh1"}
 }
 
 // betas are the variances that training adds in each step (Ho et al. 2020).

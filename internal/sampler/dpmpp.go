@@ -73,11 +73,21 @@ func (st *step) sdeStep(x, denoised []float32, bend func(i int) float64) error {
 		}
 		x[i] = float32(moved)
 	}
-	return st.addNoise(x, st.to.Noise*math.Sqrt(-math.Expm1(-2*st.eta*h)))
+	return st.addNoise(x, st.to.Noise*math.Sqrt(-math.Expm1(-2*st.eta*h)), st.to)
 }
 
 // dpmpp2MSDE is SDE-DPM-Solver++(2M) with the midpoint correction, as in k-diffusion.
 func dpmpp2MSDE(st *step, x []float32) error {
+	return st.secondOrderSDE(x, func(long float64) float64 { return -math.Expm1(-long) / 2 })
+}
+
+// dpmpp2MSDEHeun is the same with Heun's correction (solver_type heun).
+func dpmpp2MSDEHeun(st *step, x []float32) error {
+	return st.secondOrderSDE(x, func(long float64) float64 { return math.Expm1(-long)/long + 1 })
+}
+
+// secondOrderSDE weighs the slope of x0 by a function of the step's length, new noise included.
+func (st *step) secondOrderSDE(x []float32, weigh func(long float64) float64) error {
 	denoised, err := st.denoise(x, st.from)
 	if err != nil {
 		return err
@@ -92,7 +102,7 @@ func dpmpp2MSDE(st *step, x []float32) error {
 		return st.sdeStep(x, denoised, nil)
 	}
 	h := st.stretch(st.next + 1)
-	weight := -math.Expm1(-h*(1+st.eta)) / 2 * h / length
+	weight := weigh(h*(1+st.eta)) * h / length
 	return st.sdeStep(x, denoised, func(i int) float64 { return weight * (float64(denoised[i]) - float64(previous[i])) })
 }
 
@@ -138,7 +148,7 @@ func dpmpp2S(st *step, x []float32) error {
 	land, up := st.split(st.to)
 	if land.Noise == 0 {
 		straight(x, first, st.from, land)
-		return st.addNoise(x, up)
+		return st.addNoise(x, up, st.to)
 	}
 	middle := st.grid.at(math.Sqrt(st.from.Sigma() * land.Sigma()))
 	between := append([]float32(nil), x...)
@@ -148,7 +158,7 @@ func dpmpp2S(st *step, x []float32) error {
 		return err
 	}
 	integrate(x, second, st.from, land)
-	return st.addNoise(x, up)
+	return st.addNoise(x, up, st.to)
 }
 
 // dpmppSDE is k-diffusion's dpmpp_sde with r = 1/2: as dpmpp2S, with new noise at the middle too.
@@ -165,7 +175,7 @@ func dpmppSDE(st *step, x []float32) error {
 	land, up := st.split(middle)
 	between := append([]float32(nil), x...)
 	integrate(between, first, st.from, land)
-	if err := st.addNoise(between, up); err != nil {
+	if err := st.addNoise(between, up, middle); err != nil {
 		return err
 	}
 	second, err := st.denoise(between, middle)
@@ -174,5 +184,31 @@ func dpmppSDE(st *step, x []float32) error {
 	}
 	land, up = st.split(st.to)
 	integrate(x, second, st.from, land)
-	return st.addNoise(x, up)
+	return st.addNoise(x, up, st.to)
+}
+
+// dpmpp2SSingle is DPMSolverSinglestepScheduler of diffusers: steps in pairs, of which the second goes over both at once, from
+// where the first began and with its estimate at the middle (Lu et al. 2022, algorithm 1). It remembers that latent.
+func dpmpp2SSingle(st *step, x []float32) error {
+	now, err := st.denoise(x, st.from)
+	if err != nil {
+		return err
+	}
+	if st.next%2 == 0 || st.next == st.grid.Steps()-1 {
+		st.remember(now, append([]float32(nil), x...))
+		integrate(x, now, st.from, st.to)
+		return nil
+	}
+	begin, first, from := st.history[0], st.history[1], st.grid.Points[st.next-1]
+	st.remember(now, begin)
+	whole := st.to.logRatio() - from.logRatio()
+	share := whole / (2 * st.stretch(st.next))
+	line := make([]float32, len(x))
+	for i := range x {
+		x0 := float64(first[i])
+		line[i] = float32(x0 + share*(float64(now[i])-x0))
+	}
+	copy(x, begin)
+	integrate(x, line, from, st.to)
+	return nil
 }

@@ -38,6 +38,10 @@ type Grid struct {
 	InitScale float64
 	model     *Model
 	space     space
+	style     Style
+	solver    solver        // of UniPC
+	orders    []int         // of the steps of dpm_fast
+	restarts  map[int]Point // where a step begins higher than the one before ended, see restartGrid
 }
 
 // space is how a level is scaled: exploding or preserving.
@@ -45,6 +49,20 @@ type space func(sigma, timestep float64) Point
 
 // at is a level between two points, for rules that look there.
 func (g *Grid) at(sigma float64) Point { return g.space(sigma, g.model.Timestep(sigma)) }
+
+// atStep is the level of a whole training step.
+func (g *Grid) atStep(t float64) Point {
+	sigma := g.model.sigmas[int(min(max(t, 0), float64(len(g.model.sigmas)-1)))]
+	return g.space(sigma, t)
+}
+
+// from is where a step begins.
+func (g *Grid) from(i int) Point {
+	if p, ok := g.restarts[i]; ok {
+		return p
+	}
+	return g.Points[i]
+}
 
 // Steps is the number of steps; some schedules give another number than was asked for.
 func (g *Grid) Steps() int { return len(g.Points) - 1 }
@@ -98,37 +116,75 @@ type Options struct {
 }
 
 // Grid makes the levels of a run. In style Diffusers the schedules Normal and Karras follow the configuration's spacing; for
-// DDIM and DDPM the schedule Normal does so in both styles, because no program has them otherwise.
+// samplers that are defined on training steps (DDIM and its kin) the schedule Normal does so in both styles, because no program
+// has them otherwise.
 func (m *Model) Grid(name Name, o Options) (*Grid, error) {
 	kind, err := kindOf(name)
 	if err != nil {
 		return nil, err
 	}
+	if o.Schedule == "" {
+		o.Schedule = Normal
+	}
+	grid, err := m.gridOf(kind, o)
+	if err != nil {
+		return nil, err
+	}
+	grid.style, grid.solver = o.Style, solver{order: 3, bh2: kind.bh2}
+	if o.Style == Diffusers {
+		grid.solver = m.config.solver(kind)
+	}
+	return grid, nil
+}
+
+func (m *Model) gridOf(kind kind, o Options) (*Grid, error) {
 	if o.Sigmas != nil {
 		if err := CheckSigmas(o.Sigmas); err != nil {
 			return nil, err
 		}
-		return m.sigmaGrid(kind, o.Sigmas), nil
+		return m.shaped(kind, o.Sigmas), nil
 	}
-	if most := m.mostSteps(kind); o.Steps < 1 || o.Steps > most {
+	if most := m.mostSteps(kind, o); o.Steps < 1 || o.Steps > most {
 		return nil, fmt.Errorf("steps %d: want 1…%d", o.Steps, most)
-	}
-	if o.Schedule == "" {
-		o.Schedule = Normal
 	}
 	if spaced(kind, o) {
 		return m.spacedGrid(kind, o), nil
 	}
-	sigmas, err := m.Sigmas(o.Schedule, o.Steps, o.XL)
+	sigmas, err := m.programSigmas(kind, o)
 	if err != nil {
 		return nil, err
 	}
-	return m.sigmaGrid(kind, sigmas), nil
+	return m.shaped(kind, sigmas), nil
+}
+
+// programSigmas are a schedule's sigmas as A1111 and ComfyUI give them to a sampler: those of DPM2 and UniPC are made for one
+// step more, and the last but one is left out.
+func (m *Model) programSigmas(kind kind, o Options) ([]float64, error) {
+	if !kind.skipsLast || o.Steps >= m.mostSteps(kind, o) {
+		return m.Sigmas(o.Schedule, o.Steps, o.XL)
+	}
+	sigmas, err := m.Sigmas(o.Schedule, o.Steps+1, o.XL)
+	if err != nil {
+		return nil, err
+	}
+	last := len(sigmas) - 1
+	return append(sigmas[:last-1:last-1], sigmas[last]), nil
+}
+
+// shaped makes the grid of a sampler that chooses its own levels between those of a schedule, or just takes them.
+func (m *Model) shaped(kind kind, sigmas []float64) *Grid {
+	if kind.shape != nil {
+		return kind.shape(m, kind, sigmas)
+	}
+	return m.sigmaGrid(kind, sigmas)
 }
 
 // mostSteps keeps the levels of a run apart from each other.
-func (m *Model) mostSteps(kind kind) int {
-	if kind.multistep { // one is left out, see timesteps
+func (m *Model) mostSteps(kind kind, o Options) int {
+	switch {
+	case kind.original && spaced(kind, o): // see originalSteps
+		return min(maxSteps, m.config.OriginalSteps, len(m.alphas))
+	case kind.multistep: // one is left out, see timesteps
 		return min(maxSteps, len(m.alphas)-1)
 	}
 	return min(maxSteps, len(m.alphas))
@@ -136,10 +192,15 @@ func (m *Model) mostSteps(kind kind) int {
 
 // spaced reports whether the configuration's spacing chooses the levels, rather than a table of sigmas.
 func spaced(kind kind, o Options) bool {
-	if kind.timesteps {
+	switch {
+	case kind.shape != nil:
+		return false
+	case o.Style == Diffusers && o.Schedule == Karras:
+		return kind.multistep || !kind.timesteps && !kind.original
+	case o.Style == Diffusers:
 		return o.Schedule == Normal
 	}
-	return o.Style == Diffusers && (o.Schedule == Normal || o.Schedule == Karras)
+	return kind.timesteps && o.Schedule == Normal
 }
 
 // sigmaGrid makes a grid of given levels in the manner of k-diffusion.

@@ -17,7 +17,7 @@ func ancestral(st *step, x []float32) error {
 	}
 	land, up := st.split(st.to)
 	straight(x, denoised, st.from, land)
-	return st.addNoise(x, up)
+	return st.addNoise(x, up, st.to)
 }
 
 // split divides the noise of a level into what stays of the noise of st.from and what is made anew: the point to land at
@@ -75,7 +75,7 @@ func dpm2(st *step, x []float32) error {
 	land, up := st.split(st.to)
 	if land.Noise == 0 {
 		straight(x, first, st.from, land)
-		return st.addNoise(x, up)
+		return st.addNoise(x, up, st.to)
 	}
 	middle := st.grid.at(math.Sqrt(st.from.Sigma() * land.Sigma()))
 	between := append([]float32(nil), x...)
@@ -89,5 +89,5 @@ func dpm2(st *step, x []float32) error {
 		n := (float64(between[i]) - middle.Signal*float64(second[i])) / middle.Noise
 		x[i] = float32(land.Signal * (float64(x[i])/st.from.Signal + length*n))
 	}
-	return st.addNoise(x, up)
+	return st.addNoise(x, up, st.to)
 }

@@ -8,7 +8,17 @@ import (
 
 // Denoiser asks the network for the clean latent it sees in x at a noise level. x must not be kept or changed; the result
 // belongs to the sampler.
-type Denoiser func(x []float32, at Point) ([]float32, error)
+type Denoiser func(x []float32, at Point) (Estimate, error)
+
+// Estimate is what the network sees in a latent.
+type Estimate struct {
+	Clean  []float32 // x0
+	Uncond []float32 // x0 as seen without the prompt: for samplers that NeedUncond, else unused
+}
+
+// Noise gives n values of unit noise for the way between two sigmas. Most sources do not look at the sigmas; those of a
+// Brownian motion do (see Info.Brownian).
+type Noise func(n int, from, to float64) []float32
 
 // Tuning are numbers that some samplers have. A nil Eta means the sampler's default.
 type Tuning struct {
@@ -26,6 +36,7 @@ type Sampler struct {
 	noiseScale float64
 	next       int // the step that comes now
 	history    [][]float32
+	numbers    []float64
 }
 
 // New makes a sampler at the start of a grid, which must have been made for the same name.
@@ -50,9 +61,9 @@ func New(name Name, grid *Grid, tuning Tuning) (*Sampler, error) {
 	return s, nil
 }
 
-// Step moves x from point i to point i + 1 of the grid, in place. Steps come in order. noise(n) returns n values of unit
-// noise, and is called only by samplers that add noise. After an error x is as it was.
-func (s *Sampler) Step(i int, x []float32, model Denoiser, noise func(n int) []float32) error {
+// Step moves x from point i to point i + 1 of the grid, in place. Steps come in order. noise is called only by samplers that
+// add noise. After an error x is as it was.
+func (s *Sampler) Step(i int, x []float32, model Denoiser, noise Noise) error {
 	if i != s.next || i >= s.grid.Steps() {
 		return fmt.Errorf("step %d asked for, the next is %d of %d", i, s.next, s.grid.Steps())
 	}
@@ -61,26 +72,27 @@ func (s *Sampler) Step(i int, x []float32, model Denoiser, noise func(n int) []f
 			return fmt.Errorf("step %d: a latent of %d values after one of %d", i, len(x), len(old))
 		}
 	}
-	st := &step{Sampler: s, from: s.grid.Points[i], to: s.grid.Points[i+1], model: model, noise: noise}
+	st := &step{Sampler: s, from: s.grid.from(i), to: s.grid.Points[i+1], model: model, noise: noise}
 	moved := slices.Clone(x)
 	if err := s.kind.rule(st, moved); err != nil {
 		return fmt.Errorf("step %d: %w", i, err)
 	}
 	copy(x, moved)
-	s.history = st.kept
+	s.history, s.numbers = st.kept, st.counted
 	s.next++
 	return nil
 }
 
 // State is what a sampler remembers between two steps. With the latent it is enough to go on in another process.
 type State struct {
-	Next    int         `json:"next"`    // the step to do next
-	History [][]float32 `json:"history"` // earlier estimates of x0, newest first, each as long as the latent
+	Next    int         `json:"next"`              // the step to do next
+	History [][]float32 `json:"history"`           // latents and earlier estimates, newest first, each as long as the latent
+	Numbers []float64   `json:"numbers,omitempty"` // of samplers that choose their own step
 }
 
 // State returns a copy of the memory.
 func (s *Sampler) State() State {
-	state := State{Next: s.next}
+	state := State{Next: s.next, Numbers: slices.Clone(s.numbers)}
 	for _, old := range s.history {
 		state.History = append(state.History, slices.Clone(old))
 	}
@@ -92,15 +104,24 @@ func (s *Sampler) Restore(state State) error {
 	if state.Next < 0 || state.Next > s.grid.Steps() {
 		return fmt.Errorf("sampler state: step %d of %d", state.Next, s.grid.Steps())
 	}
-	if want := min(s.kind.memory, state.Next); len(state.History) != want {
-		return fmt.Errorf("sampler state: %d earlier latents, %s has %d before step %d",
-			len(state.History), s.kind.info.Name, want, state.Next)
+	latents, numbers := s.kind.keeps(state.Next)
+	if len(state.History) != latents || len(state.Numbers) != numbers {
+		return fmt.Errorf("sampler state: %d earlier latents and %d numbers, %s has %d and %d before step %d",
+			len(state.History), len(state.Numbers), s.kind.info.Name, latents, numbers, state.Next)
 	}
-	s.next, s.history = state.Next, nil
+	s.next, s.history, s.numbers = state.Next, nil, slices.Clone(state.Numbers)
 	for _, old := range state.History {
 		s.history = append(s.history, slices.Clone(old))
 	}
 	return nil
+}
+
+// keeps is what a sampler remembers before a step: latents and numbers.
+func (k kind) keeps(next int) (latents, numbers int) {
+	if next == 0 {
+		return 0, 0
+	}
+	return k.beside + min(k.memory, next), k.numbers
 }
 
 // step is one step under way.
@@ -108,37 +129,56 @@ type step struct {
 	*Sampler
 	from, to Point
 	model    Denoiser
-	noise    func(n int) []float32
+	noise    Noise
 	kept     [][]float32 // the history for the next step
+	counted  []float64   // the numbers for the next step
 }
 
 // rule moves x from st.from to st.to.
 type rule func(st *step, x []float32) error
 
-// denoise asks the network and checks that the answer fits.
-func (st *step) denoise(x []float32, at Point) ([]float32, error) {
-	denoised, err := st.model(x, at)
-	if err == nil && len(denoised) != len(x) {
-		err = fmt.Errorf("the network gave %d values for a latent of %d", len(denoised), len(x))
+// estimate asks the network and checks that the answer fits.
+func (st *step) estimate(x []float32, at Point) (Estimate, error) {
+	seen, err := st.model(x, at)
+	if err == nil && len(seen.Clean) != len(x) {
+		err = fmt.Errorf("the network gave %d values for a latent of %d", len(seen.Clean), len(x))
 	}
-	return denoised, err
+	if err == nil && st.kind.uncond && len(seen.Uncond) != len(x) {
+		err = fmt.Errorf("the network gave %d values without the prompt for a latent of %d", len(seen.Uncond), len(x))
+	}
+	return seen, err
 }
 
-// remember puts the newest estimate in front of the history and drops what the rule does not need.
-func (st *step) remember(denoised []float32) {
-	kept := append([][]float32{denoised}, st.history...)
-	st.kept = kept[:min(len(kept), st.kind.memory)]
+// denoise asks the network for the clean latent.
+func (st *step) denoise(x []float32, at Point) ([]float32, error) {
+	seen, err := st.estimate(x, at)
+	return seen.Clean, err
 }
 
-// addNoise adds new noise of a deviation to x.
-func (st *step) addNoise(x []float32, deviation float64) error {
+// remember puts the newest estimate in front of the history and drops what the rule does not need. Latents beside the
+// estimates come first.
+func (st *step) remember(estimate []float32, beside ...[]float32) {
+	kept := append([][]float32{estimate}, st.estimates()...)
+	st.kept = append(beside, kept[:min(len(kept), st.kind.memory)]...)
+}
+
+// estimates are those of earlier steps, newest first.
+func (st *step) estimates() [][]float32 {
+	if len(st.history) == 0 {
+		return nil
+	}
+	return st.history[st.kind.beside:]
+}
+
+// addNoise adds new noise of a deviation to x, for the way to a level.
+func (st *step) addNoise(x []float32, deviation float64, to Point) error {
 	if deviation == 0 {
 		return nil
 	}
 	if st.noise == nil {
 		return errors.New("this sampler adds noise, but there is no source of noise")
 	}
-	fresh := st.noise(len(x))
+	fresh := st.noise(len(x), st.from.Sigma(), to.Sigma())
 	if len(fresh) != len(x) {
 		return fmt.Errorf("the source of noise gave %d values for a latent of %d", len(fresh), len(x))
 	}

@@ -22,7 +22,11 @@ const (
 	BetaComfy       Schedule = "beta_comfy"   // quantiles in time, as ComfyUI has it; can give fewer steps
 	KLOptimal       Schedule = "kl_optimal"   // Sabour et al. 2024; ends in the least sigma, not in 0
 	AlignYourSteps  Schedule = "align_your_steps"
-	Turbo           Schedule = "turbo"
+	// AlignYourSteps32 is the same with 32 levels, as in Forge.
+	AlignYourSteps32 Schedule = "align_your_steps_32"
+	Turbo            Schedule = "turbo"
+	VP               Schedule = "vp"               // Song et al. 2020, variance preserving, with k-diffusion's numbers
+	LinearQuadratic  Schedule = "linear_quadratic" // as in ComfyUI: even at first, then faster and faster
 )
 
 // betaShape are both parameters of the Beta distribution of the schedules Beta and BetaComfy.
@@ -35,6 +39,22 @@ const maxSteps = 1000
 var (
 	alignedSD = []float64{14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029}
 	alignedXL = []float64{14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029}
+)
+
+// The same for 32 levels, as Forge has them.
+var (
+	alignedSD32 = []float64{
+		14.615, 11.23951352, 8.64363081, 6.64729424, 5.57250862, 4.71648546, 3.99196065, 3.5195609,
+		3.13490466, 2.79228788, 2.48773628, 2.21663865, 1.97508351, 1.7793172, 1.61475335, 1.46540953,
+		1.314849, 1.16642497, 1.03475547, 0.91573744, 0.80748169, 0.71202361, 0.621739, 0.53065202,
+		0.4529096, 0.37491455, 0.27461819, 0.2011529, 0.14105873, 0.06682881, 0.03166121, 0.015,
+	}
+	alignedXL32 = []float64{
+		14.615, 11.1491618, 8.50522127, 6.48827151, 5.43707402, 4.60398619, 3.89854704, 3.27407457,
+		2.74396527, 2.29968659, 1.95448514, 1.67108715, 1.42878152, 1.23181009, 1.06789649, 0.92579443,
+		0.80290886, 0.69660121, 0.60436903, 0.52852552, 0.46773344, 0.41393379, 0.36258186, 0.31008517,
+		0.26518925, 0.22326461, 0.17653877, 0.13959192, 0.10587381, 0.05519369, 0.02877334, 0.015,
+	}
 )
 
 // Sigmas returns the noise levels of a schedule for n steps: falling, n + 1 of them, the last one 0 (exceptions are named at
@@ -80,6 +100,15 @@ func (m *Model) levels(schedule Schedule, n int, xl bool) ([]float64, error) {
 			return resample(alignedXL, n), nil
 		}
 		return resample(alignedSD, n), nil
+	case AlignYourSteps32:
+		if xl {
+			return resample(alignedXL32, n), nil
+		}
+		return resample(alignedSD32, n), nil
+	case VP:
+		return vp(n), nil
+	case LinearQuadratic:
+		return linearQuadratic(n, high), nil
 	}
 	return nil, unknown("schedule", string(schedule), scheduleNames())
 }
@@ -157,6 +186,33 @@ func (m *Model) betaComfy(n int) []float64 {
 			levels = append(levels, m.sigmas[t])
 		}
 		before = t
+	}
+	return levels
+}
+
+// vp is k-diffusion's get_sigmas_vp: a variance preserving process with betas from 0.1 to 20, down to time 0.001. There it is
+// computed in float32, which shows near 0.
+func vp(n int) []float64 {
+	return each(linspace(1, 1e-3, n), func(t float64) float64 {
+		grown := float32(math.Exp(float64(float32(19.9*t*t/2 + 0.1*t))))
+		return math.Sqrt(float64(grown - 1))
+	})
+}
+
+// linearQuadratic falls evenly by 2.5 % of the whole during half of the steps, and then faster and faster.
+func linearQuadratic(n int, high float64) []float64 {
+	const slow = 0.025
+	half := float64(n / 2)
+	rest := float64(n) - half
+	levels := make([]float64, n)
+	for i := range levels {
+		at := float64(i)
+		fallen := 0.0
+		if i > 0 {
+			beyond := max(at-half, 0)
+			fallen = slow*at/half + (half-slow*float64(n))/(half*rest*rest)*beyond*beyond
+		}
+		levels[i] = high * (1 - fallen)
 	}
 	return levels
 }

@@ -10,7 +10,7 @@ func (m *Model) spacing(kind kind) Spacing {
 	switch {
 	case m.config.Spacing != "":
 		return m.config.Spacing
-	case kind.timesteps:
+	case kind.timesteps && !kind.multistep:
 		return Leading
 	}
 	return Linspace
@@ -48,12 +48,42 @@ func (m *Model) timesteps(kind kind, n int) []float64 {
 func (m *Model) spacedGrid(kind kind, o Options) *Grid {
 	steps := m.timesteps(kind, o.Steps)
 	switch {
-	case kind.timesteps:
+	case kind.original:
+		return m.alphaGrid(kind, m.originalSteps(o.Steps))
+	case kind.continuous && o.Style != Diffusers:
+		return m.continuousGrid(o.Steps)
+	case kind.timesteps && !kind.multistep:
 		return m.alphaGrid(kind, steps)
 	case kind.multistep:
-		return m.multistepGrid(steps, o.Schedule)
+		return m.multistepGrid(kind, steps, o.Schedule)
 	}
 	return m.eulerGrid(kind, steps, o.Schedule)
+}
+
+// originalSteps chooses n of the time steps that consistency models were distilled on (LCMScheduler in diffusers), falling.
+func (m *Model) originalSteps(n int) []float64 {
+	original := min(m.config.OriginalSteps, len(m.alphas))
+	stride := len(m.alphas) / original
+	steps := make([]float64, n)
+	for i := range steps {
+		steps[i] = float64((original-i*original/n)*stride - 1)
+	}
+	return steps
+}
+
+// continuousGrid is that of UniPC's own code, which A1111 has: even in time, ln signal is linear between training steps. It
+// ends at the first of them, with its noise left.
+func (m *Model) continuousGrid(n int) *Grid {
+	logs := make([]float64, len(m.alphas))
+	for i, alpha := range m.alphas {
+		logs[i] = math.Log(max(alpha, leastAlpha)) / 2
+	}
+	grid := &Grid{InitScale: 1, model: m, space: preserving}
+	for _, t := range linspace(float64(len(logs)-1), 0, n+1) {
+		signal := math.Exp(interpolate(logs, t))
+		grid.Points = append(grid.Points, Point{signal, math.Sqrt(1 - signal*signal), t})
+	}
+	return grid
 }
 
 // alphaGrid is DDIM's and DDPM's: levels straight from the table of alphas. The last step goes to no noise, or to the
@@ -66,7 +96,7 @@ func (m *Model) alphaGrid(kind kind, steps []float64) *Grid {
 	for _, t := range steps {
 		at(m.alphas[int(t)], t)
 	}
-	if m.config.SetAlphaToOne || kind.toZero {
+	if !kind.toFirst && (m.config.SetAlphaToOne || kind.toZero) {
 		at(1, 0)
 	} else {
 		at(m.alphas[0], 0)
@@ -76,7 +106,7 @@ func (m *Model) alphaGrid(kind kind, steps []float64) *Grid {
 
 // multistepGrid is DPMSolverMultistepScheduler's: variance 1. Karras levels span all of training and are told to the network
 // as whole time steps.
-func (m *Model) multistepGrid(steps []float64, schedule Schedule) *Grid {
+func (m *Model) multistepGrid(kind kind, steps []float64, schedule Schedule) *Grid {
 	grid := &Grid{InitScale: 1, model: m, space: preserving}
 	if schedule == Karras {
 		for _, sigma := range KarrasSigmas(len(steps), m.SigmaMin(), m.SigmaMax(), 7) {
@@ -87,7 +117,11 @@ func (m *Model) multistepGrid(steps []float64, schedule Schedule) *Grid {
 			grid.Points = append(grid.Points, preserving(interpolate(m.sigmas, t), t))
 		}
 	}
-	grid.Points = append(grid.Points, preserving(0, 0))
+	last := 0.0
+	if (kind.toFirst || m.config.FinalSigma == SigmaMin) && schedule != Karras { // Karras levels end there already
+		last = m.SigmaMin()
+	}
+	grid.Points = append(grid.Points, preserving(last, 0))
 	return grid
 }
 
