@@ -79,17 +79,22 @@ func (a *asked) third() ([]float32, error) {
 	return a.along(1, (math.Expm1(a.h)/a.h-1)/r2, last), nil
 }
 
-// dpmFast is dpm_fast: steps of order 3, and at the end one or two of a lower order, so that the network is asked as often as
-// there would be steps otherwise.
+// dpmFast is dpm_fast: stretches of order 3, and at the end one or two of a lower order, so that the network is asked as often
+// as there are steps. A stretch is done in the first of its steps; the others do nothing.
 func dpmFast(st *step, x []float32) error {
-	a, err := st.ask(slices.Clone(x), st.from)
+	from, to, order := st.grid.stretchAt(st.next)
+	if order == 0 {
+		return nil
+	}
+	st.from = from
+	a, err := st.ask(slices.Clone(x), from)
 	if err != nil {
 		return err
 	}
-	land, up := st.landing(st.from, st.to)
-	a.h = math.Log(st.from.Sigma() / land.Sigma())
+	land, up := st.landing(from, to)
+	a.h = math.Log(from.Sigma() / land.Sigma())
 	moved := x
-	switch order := st.grid.orders[st.next]; order {
+	switch order {
 	case 1:
 		moved = a.along(1, 0, nil)
 	case 2:
@@ -101,7 +106,26 @@ func dpmFast(st *step, x []float32) error {
 		return err
 	}
 	copy(x, moved)
-	return st.addNoise(x, up, st.to)
+	return st.addNoise(x, up, to)
+}
+
+// stretchAt is the stretch of dpm_fast that a step does, and its order; order 0 if an earlier step did it. All n/3 + 1 of n
+// steps are equally long in ln sigma.
+func (g *Grid) stretchAt(i int) (from, to Point, order int) {
+	n := g.Steps()
+	stretch, all := i/3, n/3+1
+	switch {
+	case n%3 == 0 && i == n-1:
+		stretch, order = all-1, 1
+	case i%3 != 0:
+		return Point{}, Point{}, 0
+	case n%3 == 0 && stretch == all-2:
+		order = 2
+	default:
+		order = min(3, n-i)
+	}
+	ends := linspace(math.Log(g.Points[0].Sigma()), math.Log(g.Points[n].Sigma()), all+1)
+	return g.at(math.Exp(ends[stretch])), g.at(math.Exp(ends[stretch+1])), order
 }
 
 // landing is split, but not below the last level of the grid.
@@ -116,32 +140,14 @@ func (st *step) landing(from, to Point) (land Point, up float64) {
 	return st.grid.at(down), math.Sqrt(max(to.Sigma()*to.Sigma()-down*down, 0))
 }
 
-// fastGrid spaces the steps of dpm_fast evenly in ln sigma; n questions in n/3 + 1 steps.
-func (m *Model) fastGrid(sigmas []float64, n int) *Grid {
-	steps := n/3 + 1
-	grid := m.logGrid(sigmas, steps)
-	for range steps {
-		grid.orders = append(grid.orders, 3)
-	}
-	if n%3 == 0 {
-		grid.orders[steps-1] = 1
-		if steps > 1 {
-			grid.orders[steps-2] = 2
-		}
-	} else {
-		grid.orders[steps-1] = n % 3
-	}
-	return grid
-}
-
 // logGrid has steps of one length in ln sigma, from the first sigma of a schedule to the first training step's.
-func (m *Model) logGrid(sigmas []float64, steps int) *Grid {
+func (m *Model) logGrid(_ kind, sigmas []float64) *Grid {
 	high, low := sigmas[0], m.SigmaMin()
 	if low > high/2 {
 		low = high / 2
 	}
 	grid := &Grid{InitScale: high, model: m, space: exploding}
-	for _, log := range linspace(math.Log(high), math.Log(low), steps+1) {
+	for _, log := range linspace(math.Log(high), math.Log(low), len(sigmas)) {
 		grid.Points = append(grid.Points, grid.at(math.Exp(log)))
 	}
 	return grid

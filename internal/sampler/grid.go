@@ -40,7 +40,6 @@ type Grid struct {
 	space     space
 	style     Style
 	solver    solver        // of UniPC
-	orders    []int         // of the steps of dpm_fast
 	restarts  map[int]Point // where a step begins higher than the one before ended, see restartGrid
 }
 

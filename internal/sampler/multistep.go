@@ -98,7 +98,8 @@ func ipndm(st *step, n int) []float64 {
 	return each(slices.Clone(adams[n-1]), func(c float64) float64 { return c * length })
 }
 
-// ipndmV is ipndm with variable steps, as in Forge: like there, the third and fourth order are not quite the polynomials'.
+// ipndmV is ipndm with variable steps, as in Forge: like there, the third and fourth order are not quite the polynomials', and
+// the weights of the fourth do not sum up to the step's length.
 func ipndmV(st *step, n int) []float64 {
 	past := st.pastSigmas(n)
 	h := make([]float64, n) // lengths of this step and those before

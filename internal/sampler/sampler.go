@@ -99,6 +99,14 @@ func (s *Sampler) State() State {
 	return state
 }
 
+// MostNoise is how often noise can have been asked for in the steps done, at most.
+func (s *Sampler) MostNoise() int {
+	if s.kind.numbers > 0 { // chooses its own steps
+		return mostTries
+	}
+	return 2 * s.next
+}
+
 // Restore continues from a state of a sampler of the same name, grid and tuning.
 func (s *Sampler) Restore(state State) error {
 	if state.Next < 0 || state.Next > s.grid.Steps() {

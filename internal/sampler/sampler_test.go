@@ -99,6 +99,9 @@ func TestPerfectNetwork(t *testing.T) {
 		return Estimate{Clean: slices.Clone(picture), Uncond: slices.Clone(picture)}, nil
 	}
 	for _, info := range Samplers() {
+		if info.Name == IPNDMV { // its weights do not sum up to the length of the step, see ipndmV
+			continue
+		}
 		for _, schedule := range Schedules() {
 			for _, steps := range []int{1, 2, 7, 150} {
 				grid := gridFor(t, info.Name, Options{Schedule: schedule.Name, Steps: steps})

@@ -62,6 +62,9 @@ func party(t *testing.T, p *Pipeline, begin func(Request) *Drawing, guests []gue
 func everySampler(base Request) (guests []guest) {
 	colours := []string{"red", "green", "blue", "yellow"}
 	for i, info := range sampler.Samplers() {
+		if base.Guidance == 1 && sampler.NeedsUncond(info.Name) {
+			continue // asks for another number of passes
+		}
 		r := base
 		r.Prompt = fmt.Sprintf("a %s circle on a %s background", colours[i%4], colours[(i+1)%4])
 		r.Negative = colours[(i+2)%4]
@@ -75,6 +78,16 @@ func everySampler(base Request) (guests []guest) {
 	gone := guests[5]
 	gone.Steps, gone.gone = 4, 2
 	return append(guests, gone)
+}
+
+// some are a third of the guests, those among them that rest or go.
+func some(guests []guest) (fewer []guest) {
+	for i, g := range guests {
+		if i%3 == 0 || g.rests > 0 || g.gone > 0 {
+			fewer = append(fewer, g)
+		}
+	}
+	return fewer
 }
 
 // checkParty compares every picture of a party with the one drawn alone by another pipeline.
@@ -106,16 +119,16 @@ func TestBatch(t *testing.T) {
 func TestBatchGPU(t *testing.T) {
 	gpu := func() compiler { return testGPU(t, testDevice(t), nn.Options{}) }
 	p, alone := tinyPipeline(t, gpu()), tinyPipeline(t, gpu())
-	for name, base := range map[string]Request{
-		"guidance":      {Width: 128, Height: 128},
-		"no guidance":   {Width: 64, Height: 64, Guidance: 1},
-		"odd size":      {Width: 72, Height: 104},
-		"other dialect": {Width: 64, Height: 64, Dialect: "comfy"},
+	for name, guests := range map[string][]guest{
+		"guidance":      everySampler(Request{Width: 64, Height: 64}),
+		"no guidance":   some(everySampler(Request{Width: 64, Height: 64, Guidance: 1})),
+		"odd size":      some(everySampler(Request{Width: 72, Height: 104})),
+		"other dialect": some(everySampler(Request{Width: 64, Height: 64, Dialect: "comfy"})),
 	} {
-		t.Run(name, func(t *testing.T) { checkParty(t, p, alone, everySampler(base)) })
+		t.Run(name, func(t *testing.T) { checkParty(t, p, alone, guests) })
 	}
 	t.Run("long prompts", func(t *testing.T) {
-		guests := everySampler(Request{Width: 64, Height: 64})
+		guests := some(everySampler(Request{Width: 64, Height: 64}))
 		for i := range guests {
 			guests[i].Prompt = strings.Repeat(guests[i].Prompt+" ", 10)
 		}
@@ -137,7 +150,7 @@ func TestBatchFamilies(t *testing.T) {
 				c.Close()
 			}
 			gpu := func() compiler { return testGPU(t, d, nn.Options{Family: family}) }
-			checkParty(t, tinyPipeline(t, gpu()), tinyPipeline(t, gpu()), everySampler(Request{Width: 64, Height: 64}))
+			checkParty(t, tinyPipeline(t, gpu()), tinyPipeline(t, gpu()), some(everySampler(Request{Width: 64, Height: 64})))
 		})
 	}
 }
@@ -154,7 +167,7 @@ func TestBatchModels(t *testing.T) {
 			}
 			defer p.Close()
 			begin := func(r Request) *Drawing { return beginWithRandomPrompts(t, p, r) }
-			guests := everySampler(Request{Width: 64, Height: 64})
+			guests := some(everySampler(Request{Width: 64, Height: 64}))
 			for i := range guests {
 				guests[i].rests = 0
 			}

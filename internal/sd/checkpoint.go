@@ -20,7 +20,8 @@ type Checkpoint struct {
 	Terms       []Term      // what the picture depends on
 	Step, Total int         // steps done, and all steps
 	Latent      Latent      // after the step, with the noise that is still to go
-	History     [][]float32 // the sampler's earlier estimates of the clean latent, newest first, each as long as the latent
+	History     [][]float32 // the sampler's memory, each as long as the latent
+	Numbers     []float64   // more of its memory
 	Noise       noise.PictureState
 }
 
@@ -35,7 +36,7 @@ var ErrDamaged = errors.New("the checkpoint is damaged")
 //	latent [C,H,W], then each of the history, f32
 //	CRC-32C of all of that, u32
 //
-// At 512×512 the latent takes 64 KiB, and so does each estimate in the history: DPM++ 2M keeps one, 3M two, others none.
+// At 512×512 the latent takes 64 KiB, and so does each part of the history: Euler keeps none, DPM++ 2M one, UniPC four.
 const (
 	checkpointMagic   = "wgcheck"
 	checkpointVersion = 1
@@ -44,6 +45,7 @@ const (
 
 	maxHeaderBytes = 1 << 16
 	maxHistory     = 8
+	maxNumbers     = 16
 	maxChannels    = 64
 )
 
@@ -58,13 +60,14 @@ type checkpointHeader struct {
 	Height   int                `json:"height"`
 	Width    int                `json:"width"`
 	History  int                `json:"history"`
+	Numbers  []float64          `json:"numbers,omitempty"`
 	Noise    noise.PictureState `json:"noise"`
 }
 
 // MarshalBinary writes a checkpoint.
 func (c *Checkpoint) MarshalBinary() ([]byte, error) {
 	h := checkpointHeader{Terms: c.Terms, Step: c.Step, Total: c.Total, Channels: c.Latent.Channels, Height: c.Latent.Height,
-		Width: c.Latent.Width, History: len(c.History), Noise: c.Noise}
+		Width: c.Latent.Width, History: len(c.History), Numbers: c.Numbers, Noise: c.Noise}
 	all := append([][]float32{c.Latent.Data}, c.History...)
 	for _, part := range all {
 		if len(part) != h.cells() {
@@ -106,7 +109,7 @@ func (c *Checkpoint) UnmarshalBinary(data []byte) error {
 		return fmt.Errorf("%w: %d bytes of numbers, the header tells of %d", ErrDamaged, len(numbers), want)
 	}
 	values := readFloats(numbers)
-	*c = Checkpoint{Terms: h.Terms, Step: h.Step, Total: h.Total, Noise: h.Noise,
+	*c = Checkpoint{Terms: h.Terms, Step: h.Step, Total: h.Total, Numbers: h.Numbers, Noise: h.Noise,
 		Latent: Latent{Channels: h.Channels, Height: h.Height, Width: h.Width, Data: values[:n:n]}}
 	for i := range h.History {
 		c.History = append(c.History, values[(i+1)*n:][:n:n])
@@ -153,7 +156,8 @@ func (h checkpointHeader) check() error {
 	l.between("channels", h.Channels, 1, maxChannels)
 	l.between("height", h.Height, 1, maxSide)
 	l.between("width", h.Width, 1, maxSide)
-	l.between("history", h.History, 0, min(maxHistory, h.Step))
+	l.between("history", h.History, 0, min(maxHistory, maxHistory*h.Step))
+	l.between("numbers", len(h.Numbers), 0, min(maxNumbers, maxNumbers*h.Step))
 	return l.err
 }
 

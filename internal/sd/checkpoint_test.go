@@ -43,7 +43,7 @@ func TestCheckpointRefusesToWrite(t *testing.T) {
 		"latent of 2 values, want 4": func(c *Checkpoint) { c.Latent.Width = 2 },
 		"latent of 1 values":         func(c *Checkpoint) { c.History[1] = c.History[1][:1] },
 		"step is 9":                  func(c *Checkpoint) { c.Step = 9 },
-		"history is 2":               func(c *Checkpoint) { c.Step = 1 },
+		"history is 2":               func(c *Checkpoint) { c.Step = 0 },
 		"header of":                  func(c *Checkpoint) { c.Terms[0].Value = strings.Repeat("x", maxHeaderBytes) },
 	} {
 		c := smallCheckpoint()
@@ -139,9 +139,11 @@ func halfway(b *testing.B, p *Pipeline, name sampler.Name) *Drawing {
 	if err != nil {
 		b.Fatal(err)
 	}
-	network := func(x []float32, _ sampler.Point) ([]float32, error) { return slices.Clone(x), nil }
+	network := func(x []float32, _ sampler.Point) (sampler.Estimate, error) {
+		return sampler.Estimate{Clean: slices.Clone(x)}, nil
+	}
 	for ; d.step < 10; d.step++ {
-		if err := d.sampler.Step(d.step, d.latent, network, d.noise.Step); err != nil {
+		if err := d.sampler.Step(d.step, d.latent, network, d.freshNoise); err != nil {
 			b.Fatal(err)
 		}
 	}

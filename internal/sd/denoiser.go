@@ -102,11 +102,18 @@ func (s *stepping) sample() []float32 {
 // hear makes the answer of what the network predicted: [passes,H,W,C].
 func (s *stepping) hear(prediction []float32) (err error) {
 	out := transposed(prediction, s.passes, s.height*s.width, s.channels)
+	meaning := s.pipeline.model.Config().Prediction
 	if s.passes == 2 {
-		out = sampler.Guide(out[:len(s.x)], out[len(s.x):], s.Guidance)
+		uncond, cond := out[:len(s.x)], out[len(s.x):]
+		if sampler.NeedsUncond(s.rule) {
+			if s.answer.Uncond, err = s.at.Denoise(meaning, s.x, uncond); err != nil {
+				return err
+			}
+		}
+		out = sampler.Guide(uncond, cond, s.Guidance)
 	}
-	s.answer, err = s.at.Denoise(s.pipeline.model.Config().Prediction, s.x, out)
-	s.guess = s.answer
+	s.answer.Clean, err = s.at.Denoise(meaning, s.x, out)
+	s.guess = s.answer.Clean
 	return err
 }
 

@@ -92,21 +92,27 @@ func TestSamplers(t *testing.T) {
 	p := tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{}))
 	r := quick
 	r.Steps, r.Eta, r.Sampler, r.Schedule = 12, 1e-300, "ddim", "karras"
+	// Weights of even steps on Karras levels, an end that leaves noise, guidance that counts otherwise.
+	far := map[sampler.Name]float64{sampler.PLMS: 15, sampler.IPNDM: 12, sampler.DPMFast: 8, sampler.DPMpp2MCFGpp: 6}
 	want := generate(t, p, r)
-	like := func(name sampler.Name, schedule sampler.Schedule) {
+	like := func(name sampler.Name, schedule sampler.Schedule, most float64) {
 		r.Sampler, r.Schedule = string(name), string(schedule)
 		sum := 0.0
 		for i, v := range generate(t, p, r) {
 			sum += math.Abs(float64(v) - float64(want[i]))
 		}
-		if mean := sum / float64(len(want)); !(mean < 2) {
+		if mean := sum / float64(len(want)); !(mean < most) {
 			t.Errorf("%s %s: mean difference %.1f of 255 from ddim", name, schedule, mean)
 		}
 	}
 	for _, info := range sampler.Samplers() {
-		like(info.Name, sampler.Karras)
+		most, ok := far[info.Name]
+		if !ok {
+			most = 2
+		}
+		like(info.Name, sampler.Karras, most)
 	}
-	like(sampler.Heun, sampler.KLOptimal) // asks at the last level too, which is not 0
+	like(sampler.Heun, sampler.KLOptimal, 2) // asks at the last level too, which is not 0
 }
 
 func TestSeedAndSize(t *testing.T) {

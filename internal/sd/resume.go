@@ -24,7 +24,10 @@ func (d *Drawing) resume(c *Checkpoint) (err error) {
 	if err := c.fits(d.settings); err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if err := d.sampler.Restore(sampler.State{Next: c.Step, History: c.History}); err != nil {
+	if err := d.sampler.Restore(sampler.State{Next: c.Step, History: c.History, Numbers: c.Numbers}); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err := c.fitsNoise(d.settings, d.sampler.MostNoise()); err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if d.noise, err = noise.RestorePicture(c.Noise); err != nil {
@@ -48,11 +51,12 @@ func (c *Checkpoint) fits(s settings) error {
 	if c.Total != s.grid.Steps() {
 		return fmt.Errorf("%d steps, want %d", c.Total, s.grid.Steps())
 	}
-	return c.fitsNoise(s)
+	return nil
 }
 
-// fitsNoise checks the generators: whose they are, and that no step can have brought them further.
-func (c *Checkpoint) fitsNoise(s settings) error {
+// fitsNoise checks the generators: whose they are, and that the sampler, which asks for noise so often at most, cannot have
+// brought them further.
+func (c *Checkpoint) fitsNoise(s settings, calls int) error {
 	states, kinds := []noise.State{c.Noise.Initial}, []noise.Kind{s.dialect.Initial}
 	if c.Noise.Steps != nil {
 		states = append(states, *c.Noise.Steps)
@@ -63,7 +67,7 @@ func (c *Checkpoint) fitsNoise(s settings) error {
 	if len(states) != len(kinds) {
 		return fmt.Errorf("%d noise generators, dialect %s has %d", len(states), s.dialect.Name, len(kinds))
 	}
-	most := uint64(1+2*c.Step) * uint64(s.channels*s.height*s.width+16) // a step adds noise twice at most
+	most := uint64(1+calls) * uint64(s.channels*s.height*s.width+16)
 	for i, state := range states {
 		if state.Kind != kinds[i] || state.Seed != s.Seed || state.Position.Count > most {
 			return fmt.Errorf("noise generator %s of seed %d at %d, want %s of seed %d at %d or before",
@@ -78,8 +82,9 @@ func (d *Drawing) Checkpoint() (*Checkpoint, error) {
 	if err := d.describe(); err != nil {
 		return nil, fmt.Errorf("checkpoint: %w", err)
 	}
+	memory := d.sampler.State()
 	return &Checkpoint{Terms: d.terms, Step: d.step, Total: d.Total(), Latent: d.latentOf(slices.Clone(d.latent)),
-		History: d.sampler.State().History, Noise: d.noise.State()}, nil
+		History: memory.History, Numbers: memory.Numbers, Noise: d.noise.State()}, nil
 }
 
 // describe finds the drawing's terms, once.

@@ -73,15 +73,13 @@ func TestResume(t *testing.T) {
 			}
 		}
 	}
-	for _, info := range sampler.Samplers() {
-		for _, guidance := range []float64{1, 5} {
-			if testing.Short() && guidance == 1 && info.Eta == nil {
-				continue
-			}
-			r := quick
-			r.Sampler, r.Guidance, r.Steps = string(info.Name), guidance, 5
-			check(r, 1, 3, 5)
+	for i, info := range sampler.Samplers() {
+		r := quick
+		r.Sampler, r.Guidance, r.Steps = string(info.Name), 1, 5
+		if i%3 == 0 {
+			r.Guidance = 5
 		}
+		check(r, 1, 3, 5)
 	}
 	for _, dialect := range []string{"a1111-cpu", "comfy", "diffusers"} {
 		r := quick

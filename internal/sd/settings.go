@@ -151,6 +151,9 @@ func (p *Pipeline) settleSampler(s *settings) error {
 		return err
 	}
 	s.rule = name
+	if sampler.NeedsUncond(name) {
+		s.passes = 2
+	}
 	_, err = s.newSampler()
 	return err
 }

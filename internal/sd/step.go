@@ -54,7 +54,7 @@ func (p *Pipeline) canStep(drawings []*Drawing) error {
 type stepping struct {
 	*Drawing
 	question
-	answer []float32 // [C,H,W] the clean latent
+	answer sampler.Estimate // [C,H,W] each
 	next   func() (question, bool)
 	stop   func()
 	err    error // why the step could not be done
@@ -70,18 +70,21 @@ type question struct {
 func (d *Drawing) stepping() *stepping {
 	s := &stepping{Drawing: d}
 	s.next, s.stop = iter.Pull(func(ask func(question) bool) {
-		denoise := func(x []float32, at sampler.Point) ([]float32, error) {
+		denoise := func(x []float32, at sampler.Point) (sampler.Estimate, error) {
 			if !ask(question{x, at}) {
-				return nil, errors.New("the step was given up")
+				return sampler.Estimate{}, errors.New("the step was given up")
 			}
 			return s.answer, nil
 		}
-		if s.err = d.sampler.Step(d.step, d.latent, denoise, d.noise.Step); s.err == nil {
+		if s.err = d.sampler.Step(d.step, d.latent, denoise, d.freshNoise); s.err == nil {
 			d.step++
 		}
 	})
 	return s
 }
+
+// freshNoise is the source of noise of a sampler.
+func (d *Drawing) freshNoise(n int, _, _ float64) []float32 { return d.noise.Step(n) }
 
 // questions lets every step go on to its next question, and returns those that have one.
 func questions(all []*stepping) (asking []*stepping, err error) {
