@@ -49,8 +49,15 @@ type Model struct {
 	Metadata         map[string]string // of a single file, foreign and of any length
 	Parameterization string            // "v" or "eps" where NAME.yaml beside a single file says so
 	Rest             Rest              // of a single file
+	Said             Said
 
 	files []*weights.File
+}
+
+// Said is what the owner of a model says of it, against all that it says of itself. Zero values say nothing.
+type Said struct {
+	Prediction string // of the UNet: "epsilon" or "v"
+	ZeroSNR    *bool  // the schedule ends in pure noise
 }
 
 // Open opens a model by name (the built-in one or one in dirs) or by path: see [Shelf.Open].

@@ -114,7 +114,7 @@ func (p probe) up(c *UNetConfig) {
 }
 
 // openAIWidth is the width of OpenAI's text encoder. It and narrower ones use the quick GELU; the wider ones of OpenCLIP use
-// the exact one and have one more layer than the UNet was trained with.
+// the exact one.
 const openAIWidth = 768
 
 // detectText reads the shape of a text encoder off its tensors.
@@ -132,7 +132,10 @@ func detectText(src weights.Source, f family) (TextConfig, error) {
 		Activation:   nn.QuickGELU, Eps: 1e-5, ContextNorm: true,
 	}
 	if c.Hidden > openAIWidth {
-		c.Activation, c.ContextSkip = nn.GELU, 1
+		c.Activation = nn.GELU
+	}
+	if f.textLayers > 0 {
+		c.ContextSkip = max(0, c.Layers-f.textLayers)
 	}
 	if c.Hidden == 0 {
 		return c, fmt.Errorf("tensor %stoken_embedding.weight is missing", embeddings)

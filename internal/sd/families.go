@@ -13,8 +13,12 @@ import (
 type family struct {
 	name        string
 	context     int     // width of the text states, by which published models are told apart
+	added       bool    // there is an added vector: pooled text and more
+	small       bool    // of three levels with one block each way and no middle
+	refused     string  // why none of its models is run; "" for families that are
 	mayPredictV bool    // some of its models predict v
 	defaults    Request // side of the picture, steps, guidance, sampler, schedule
+	noiseSide   int     // side of the picture of models that predict noise, where it is another; else 0
 	scale       float64 // the autoencoder's scaling factor
 	colours     Colours // the autoencoder's latent, approximately
 
@@ -22,13 +26,15 @@ type family struct {
 	groups    int // of the UNet's group norms
 	vaeGroups int // of the autoencoder's
 	textHead  int // channels of a text encoder's attention head
+
+	textLayers int // of the text encoder that the UNet was trained with, where whole ones have more; 0: all
 }
 
 // headSize is the width of a UNet's attention head from SD 2.x on.
 const headSize = 64
 
-// The families, told apart by their context.
-var families = []family{sd1, sd2, sdxl, tinyShapes}
+// The families; the first that fits counts.
+var families = []family{sdxs, sd1, sd2, unCLIP, sdxl, refiner, tinyShapes}
 
 var (
 	sd1 = family{
@@ -39,12 +45,12 @@ var (
 	}
 	sd2 = family{
 		name: "sd2", context: 1024, mayPredictV: true, scale: 0.18215,
-		groups: 32, vaeGroups: 32, textHead: 64,
+		groups: 32, vaeGroups: 32, textHead: 64, textLayers: 23, noiseSide: 512,
 		defaults: Request{Width: 768, Height: 768, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
 		colours:  sdColours,
 	}
 	sdxl = family{
-		name: "sdxl", context: 2048, scale: 0.13025, // Podell et al. 2023
+		name: "sdxl", context: 2048, added: true, scale: 0.13025, // Podell et al. 2023
 		groups: 32, vaeGroups: 32, textHead: 64,
 		defaults: Request{Width: 1024, Height: 1024, Steps: 20, Guidance: 7, Sampler: "dpmpp_2m", Schedule: "karras"},
 		// Factors that previewers of SDXL use, for −1…1 (ComfyUI, latent_formats.py), halved here for 0…1.
@@ -56,6 +62,17 @@ var (
 			Bias: [3]float32{0.5 + 0.1084/2, 0.5 - 0.0175/2, 0.5 - 0.0011/2},
 		},
 	}
+	// sdxs is Stable Diffusion 1 distilled to one step, with heads as later families have them. Song et al. 2024.
+	sdxs = family{
+		name: "sdxs", context: 768, small: true, scale: 0.18215,
+		groups: 32, vaeGroups: 32, textHead: 64,
+		defaults: Request{Width: 512, Height: 512, Steps: 1, Guidance: 1, Sampler: "euler", Schedule: "sgm_uniform"},
+		colours:  sdColours,
+	}
+	refiner = family{name: "sdxl-refiner", context: 1280, added: true,
+		refused: "is the refiner of SDXL, which goes over pictures that the base model began, and draws none: load the base model"}
+	unCLIP = family{name: "sd2-unclip", context: 1024, added: true,
+		refused: "is Stable Diffusion unCLIP, which draws after a picture's CLIP embedding: load Stable Diffusion 2.1"}
 	tinyShapes = family{
 		name: "tiny-shapes", context: 96, scale: 0.18215,
 		heads: 2, groups: 16, vaeGroups: 4, textHead: 24,
@@ -81,7 +98,7 @@ var sdColours = Colours{
 	Bias: [3]float32{0.5, 0.5, 0.5},
 }
 
-// family tells a UNet's family by the width of its text states, else by its structure.
+// family tells a UNet's family by the width of its text states and its blocks, else by its structure.
 func (p probe) family() family {
 	context, conv := 0, false
 	for block := range maxLayers {
@@ -90,18 +107,45 @@ func (p probe) family() family {
 			break
 		}
 	}
+	added := p.shape("label_emb.0.0.weight") != nil
 	for _, f := range families {
-		if f.context == context {
+		if f.context == context && f.added == added && (!f.small || p.small()) {
 			return f
 		}
 	}
 	switch {
-	case p.shape("label_emb.0.0.weight") != nil:
+	case added:
 		return sdxl
 	case conv: // a 1×1 convolution before the transformer, a linear in later families
 		return sd1
 	}
 	return sd2
+}
+
+// small reports SDXS's blocks: nothing but a convolution and a residual block on the finest level.
+func (p probe) small() bool {
+	return p.shape("middle_block.0.in_layers.2.weight") == nil && p.depth("input_blocks.1.1") == 0 &&
+		p.shape("input_blocks.2.0.op.weight") != nil && p.shape("input_blocks.6.0.op.weight") == nil
+}
+
+// refusals are marks of models that are not run, and why.
+var refusals = map[string]string{
+	"edm_mean":            "was trained with the noise of EDM (Playground 2.5), which is not one of those here",
+	"edm_vpred.sigma_max": "was trained with the noise of EDM, which is not one of those here",
+	"scaled_fp8":          "has 8-bit weights with a scale for each tensor, which are not read: fetch it in fp16, or as plain fp8",
+}
+
+// refuse says why a model cannot be run whose weights could be.
+func (f family) refuse(m *models.Model) error {
+	if f.refused != "" {
+		return errors.New(f.refused)
+	}
+	for _, mark := range m.Rest.Marks {
+		if why := refusals[mark]; why != "" {
+			return errors.New(why)
+		}
+	}
+	return nil
 }
 
 // readNetworks gives every part of a model its shape: from its config.json, else from its tensors.
@@ -110,6 +154,9 @@ func readNetworks(m *models.Model) (n Networks, f family, err error) {
 		return n, f, errors.New("unet: the model has none")
 	}
 	f = probe{m.UNet.Tensors}.family()
+	if err := f.refuse(m); err != nil {
+		return n, f, err
+	}
 	if n.unet, err = readPart("unet", m.UNet, f, parseUNet, detectUNet); err != nil {
 		return n, f, err
 	}

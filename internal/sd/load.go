@@ -7,7 +7,6 @@ import (
 	"waggle/gpu"
 	"waggle/internal/models"
 	"waggle/internal/nn"
-	"waggle/internal/sampler"
 	"waggle/internal/weights"
 )
 
@@ -61,7 +60,7 @@ func newPipeline(c compiler, m *models.Model) (*Pipeline, error) {
 	if err := networks.checkTensors(); err != nil {
 		return nil, err
 	}
-	if p.model, err = noiseModel(m.Scheduler, networks.unet, family); err != nil {
+	if err := p.know(m); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -83,22 +82,6 @@ func (n Networks) checkTensors() error {
 		return fmt.Errorf("vae: %w", err)
 	}
 	return nil
-}
-
-// noiseModel is what scheduler_config.json says, else what is usual for the family.
-func noiseModel(config []byte, unet network[UNetConfig], f family) (*sampler.Model, error) {
-	if config != nil {
-		c, err := sampler.ParseConfig(config)
-		if err != nil {
-			return nil, err
-		}
-		return sampler.NewModel(c)
-	}
-	prediction := sampler.Epsilon
-	if f.mayPredictV && (probe{unet.tensors}).looksLikeV() {
-		prediction = sampler.V
-	}
-	return sampler.NewModel(sampler.StableDiffusion(prediction))
 }
 
 // textLimit is how many chunks of prompts are kept encoded: a prompt has two or so.

@@ -62,7 +62,9 @@ type Pipeline struct {
 	family     family
 	tokenizers []*tokenizer.Tokenizer
 	model      *sampler.Model
-	weights    string // their key, once it is asked for
+	facts      []Fact
+	usual      Request // what zero values of a request mean
+	weights    string  // their key, once it is asked for
 	compiler   compiler
 	budget     int64 // bytes on the device; 0 where there is no limit
 	programs   *cache[*compiled]

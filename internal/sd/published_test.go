@@ -122,9 +122,7 @@ func TestPublishedTextEncodersAndVAE(t *testing.T) {
 			t.Errorf("%s: %d parameters, published are %d", c.name, got, c.parameters)
 		}
 		got, err := detectText(tensors, sd2)
-		if config.Hidden > openAIWidth {
-			config.ContextSkip = 1 // single files have the layer that folders leave out
-		}
+		config.ContextSkip = max(0, config.Layers-sd2.textLayers) // whole encoders have a layer that folders leave out
 		if diff := cmp.Diff(config, got); diff != "" || err != nil {
 			t.Errorf("%s: configured and detected (%v):\n%s", c.name, err, diff)
 		}

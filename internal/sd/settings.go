@@ -12,6 +12,7 @@ import (
 // Info describes a model to people and programs.
 type Info struct {
 	Name, Family     string
+	Facts            []Fact
 	Defaults         Request // what zero values of a request mean
 	MinSide, MaxSide int     // pixels
 	Multiple         int     // width and height are multiples of it
@@ -34,18 +35,9 @@ const (
 func (p *Pipeline) Info() Info {
 	vae := p.networks.vae.config
 	return Info{
-		Name: p.name, Family: p.family.name, Defaults: p.defaults(), MinSide: minSide, MaxSide: maxSide,
+		Name: p.name, Family: p.family.name, Facts: p.facts, Defaults: p.usual, MinSide: minSide, MaxSide: maxSide,
 		Multiple: vae.Factor(), Factor: vae.Factor(), LatentChannels: vae.Latent, Colours: p.family.colours,
 	}
-}
-
-// defaults are the family's, with the side that the model's own configuration names.
-func (p *Pipeline) defaults() Request {
-	d := p.family.defaults
-	if side := p.networks.unet.config.SampleSize * p.networks.vae.config.Factor(); side >= minSide && side <= maxSide {
-		d.Width, d.Height = side, side
-	}
-	return d
 }
 
 // settings are a request made complete.
@@ -60,7 +52,7 @@ type settings struct {
 
 // settle fills in the model's defaults and checks every number of a request.
 func (p *Pipeline) settle(r Request) (settings, error) {
-	r = r.or(p.defaults())
+	r = r.or(p.usual)
 	if err := p.checkRequest(r); err != nil {
 		return settings{}, err
 	}
