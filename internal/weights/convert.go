@@ -30,13 +30,13 @@ func (t Tensor) Float16s() ([]uint16, error) {
 		return nil, err
 	}
 	out := make([]uint16, t.Elements())
-	switch t.DType {
-	case F16:
+	switch {
+	case t.DType == F16:
 		for i := range out {
 			out[i] = binary.LittleEndian.Uint16(t.Data[2*i:])
 		}
 		return out, nil
-	case F8E5M2:
+	case t.DType == F8E5M2 && t.Scale == 0:
 		for i, b := range t.Data {
 			out[i] = uint16(b) << 8
 		}
@@ -80,6 +80,11 @@ func (t Tensor) floats(out []float32) {
 			out[i] = e5m2ToFloat(b)
 		}
 	}
+	if t.Scale != 0 {
+		for i := range out {
+			out[i] *= t.Scale
+		}
+	}
 }
 
 // narrow converts float64 elements; a finite one that float32 cannot hold is an error.
@@ -94,28 +99,51 @@ func (t Tensor) narrow(out []float32) error {
 	return nil
 }
 
+// oddly converts float64 elements for another rounding to come: what float32
+// cannot hold exactly goes towards zero and gets an odd last bit, so that it is
+// on the right side of every tie of a narrower type (Boldo and Melquiond, 2008).
+// NaN and infinity pass; what is beyond float32 is its greatest number.
+func (t Tensor) oddly(out []float32) {
+	for i := range out {
+		f := math.Float64frombits(binary.LittleEndian.Uint64(t.Data[8*i:]))
+		out[i] = float32(f)
+		if wide := float64(out[i]); wide != f && f == f {
+			bits := math.Float32bits(out[i])
+			if math.Abs(wide) > math.Abs(f) {
+				bits--
+			}
+			out[i] = math.Float32frombits(bits | 1)
+		}
+	}
+}
+
 // halves converts through float32 in blocks, so that a large tensor needs no
-// second copy. F64 elements are rounded twice, which can differ from one
-// rounding by the last bit only where float32 already met a tie.
+// second copy. Every element is rounded once.
 func (t Tensor) halves(out []uint16) error {
 	var block [1024]float32
 	size := t.DType.Size()
 	for start := 0; start < len(out); start += len(block) {
 		n := min(len(block), len(out)-start)
-		part := Tensor{Name: t.Name, DType: t.DType, Shape: []int{n}, Data: t.Data[start*size : (start+n)*size]}
+		part := Tensor{Name: t.Name, DType: t.DType, Shape: []int{n}, Data: t.Data[start*size : (start+n)*size], Scale: t.Scale}
 		if t.DType == F64 {
-			if err := part.narrow(block[:n]); err != nil {
-				return err
-			}
+			part.oddly(block[:n])
 		} else {
 			part.floats(block[:n])
 		}
 		FloatsToHalves(out[start:], block[:n])
 		if i := overflowed(out[start:start+n], block[:n]); i >= 0 {
-			return fmt.Errorf("tensor %q: element %d is %g, float16 ends at 65504", t.Name, start+i, block[i])
+			return fmt.Errorf("tensor %q: element %d is %g, float16 ends at 65504", t.Name, start+i, part.wide(i, block[i]))
 		}
 	}
 	return nil
+}
+
+// wide is an element without loss; float is it as float32.
+func (t Tensor) wide(i int, float float32) float64 {
+	if t.DType == F64 {
+		return math.Float64frombits(binary.LittleEndian.Uint64(t.Data[8*i:]))
+	}
+	return float64(float)
 }
 
 // overflowed finds the first half that is infinite though its float is not; -1 if none.

@@ -273,6 +273,34 @@ func TestGoldenDTypes(t *testing.T) {
 	}
 }
 
+// What is unusual in the files to be accepted is read as it is meant.
+func TestGoldenUnusualFiles(t *testing.T) {
+	for file, want := range map[string]map[string][]int{
+		"ok-plain.safetensors":         {"a": {2, 2}, "b": {2, 2}},
+		"ok-padded-header.safetensors": {"a": {2, 2}, "b": {2, 2}},
+		"ok-metadata.safetensors":      {"a": {2, 2}, "b": {2, 2}},
+		"ok-unordered.safetensors":     {"a": {2, 2}, "b": {2, 2}},
+		"ok-no-tensors.safetensors":    {},
+	} {
+		f, err := weights.Open(goldens.Path(t, "bad/"+file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		got := map[string][]int{}
+		for _, name := range f.Names() {
+			tensor, _ := f.Tensor(name)
+			got[name] = tensor.Shape
+		}
+		if !maps.EqualFunc(got, want, slices.Equal) {
+			t.Errorf("%s: holds %v, want %v", file, got, want)
+		}
+		if file == "ok-metadata.safetensors" && len(f.Metadata()) == 0 {
+			t.Errorf("%s: no metadata", file)
+		}
+	}
+}
+
 // The same network in three types: float16 values are exact in float32 and
 // rounded to 8 bits of mantissa in bfloat16.
 func TestGoldenSameInEveryType(t *testing.T) {

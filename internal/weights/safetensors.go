@@ -48,13 +48,21 @@ type File struct {
 // or params, where there is such a member; in dictionaries within dictionaries
 // a tensor's name is the keys joined by dots ("string_to_param.*").
 func Parse(name string, data []byte) (*File, error) {
+	parse := parseSafetensors
 	switch format(data) {
 	case torchZip:
-		return parseTorchZip(name, data)
+		parse = parseTorchZip
 	case torchPickle:
-		return parseTorchLegacy(name, data)
+		parse = parseTorchLegacy
 	}
-	return parseSafetensors(name, data)
+	f, err := parse(name, data)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.scale(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // parseSafetensors reads the format of safetensors: 8 bytes header length, a JSON object {name: {dtype, shape,

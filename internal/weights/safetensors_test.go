@@ -189,7 +189,7 @@ func TestConversionsRefuse(t *testing.T) {
 		want   string
 	}{
 		{"beyond float16", f32("layer.w", []int{3000}, big...), "element 2500 is 65520"},
-		{"beyond float32", Tensor{Name: "layer.w", DType: F64, Shape: []int{1}, Data: huge}, "beyond float32"},
+		{"beyond float32", Tensor{Name: "layer.w", DType: F64, Shape: []int{1}, Data: huge}, "element 0 is 1e+300"},
 		{"integers", Tensor{Name: "layer.w", DType: I8, Shape: []int{1}, Data: []byte{1}}, "I8"},
 		{"data missing", f32("layer.w", []int{2}, 1), "needs 8 bytes"},
 	} {

@@ -96,7 +96,7 @@ func (t Tensor) threeWay(prefix, suffix string) ([]Tensor, error) {
 	var out []Tensor
 	for i, name := range []string{"q_proj", "k_proj", "v_proj"} {
 		data := t.Data[i*third : (i+1)*third : (i+1)*third]
-		out = append(out, Tensor{Name: prefix + name + suffix, DType: t.DType, Shape: shape, Data: data})
+		out = append(out, Tensor{Name: prefix + name + suffix, DType: t.DType, Shape: shape, Data: data, Scale: t.Scale})
 	}
 	return out, nil
 }
@@ -114,7 +114,7 @@ func (t Tensor) transposed() (Tensor, error) {
 			out = append(out, t.Data[at:at+size]...)
 		}
 	}
-	return Tensor{Name: t.Name, DType: t.DType, Shape: []int{columns, rows}, Data: out}, nil
+	return Tensor{Name: t.Name, DType: t.DType, Shape: []int{columns, rows}, Data: out, Scale: t.Scale}, nil
 }
 
 func hasAnyPrefix(s string, prefixes ...string) bool {

@@ -92,6 +92,7 @@ type Tensor struct {
 	DType DType
 	Shape []int
 	Data  []byte
+	Scale float32 // factor of every element, of 8-bit weights that were stored so; 0 for none
 }
 
 // Elements is the number of elements: the product of the shape, 1 for a scalar.
