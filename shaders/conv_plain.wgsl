@@ -3,7 +3,7 @@
 //
 //   x   [rows,C]  f32 input, channels last; row r starts at vec4 r·channelTexels
 //   w             f16 weights in panels of 64 columns (nn.packTiles): [⌈K/64⌉,TAPS,blocks,8,16], one vec4<u32> = 2 inputs ×
-//                 4 outputs as packed pairs
+//                 4 outputs as packed pairs; wide ones are f32, two vec4<u32> in place of one
 //   b   [K]       f32 bias
 //   v   [N,K]     f32 added to every place of picture n (timestep embedding), where added says so
 //   z   [M,K]     f32 added to the result (residual), likewise
@@ -15,6 +15,7 @@
 const LANE_ROWS: u32 = 8u;
 const TAPS: u32 = 1u;      // 1 or 9
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
+const WIDE: bool = false;  // weights are f32
 
 struct Params {
   rows: u32,          // rows of y in this dispatch
@@ -92,12 +93,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     }
     var at = (group.y * TAPS + tap) * p.blocks * 128u + lane.x;
     for (var q = 0u; q < p.channelTexels; q++) {
-      let e = w[at];
-      let f = w[at + 16u];
-      let w0 = vec4<f32>(unpack2x16float(e.x), unpack2x16float(e.y));
-      let w1 = vec4<f32>(unpack2x16float(e.z), unpack2x16float(e.w));
-      let w2 = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
-      let w3 = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
+      var w0: vec4<f32>;
+      var w1: vec4<f32>;
+      var w2: vec4<f32>;
+      var w3: vec4<f32>;
+      if (WIDE) {
+        w0 = bitcast<vec4<f32>>(w[2u * at]);
+        w1 = bitcast<vec4<f32>>(w[2u * at + 1u]);
+        w2 = bitcast<vec4<f32>>(w[2u * at + 32u]);
+        w3 = bitcast<vec4<f32>>(w[2u * at + 33u]);
+      } else {
+        let e = w[at];
+        let f = w[at + 16u];
+        w0 = vec4<f32>(unpack2x16float(e.x), unpack2x16float(e.y));
+        w1 = vec4<f32>(unpack2x16float(e.z), unpack2x16float(e.w));
+        w2 = vec4<f32>(unpack2x16float(f.x), unpack2x16float(f.y));
+        w3 = vec4<f32>(unpack2x16float(f.z), unpack2x16float(f.w));
+      }
       at += 32u;
       for (var r = 0u; r < LANE_ROWS; r++) { // unroll
         var a = x[u32(max(rows[r], 0)) + q];

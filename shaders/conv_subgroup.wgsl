@@ -1,7 +1,8 @@
 // conv_subgroup: linear layers, 1×1 and 3×3 convolutions as one implicit matrix product, for software adapters.
 //
 //   x   image     input rows [rows, C], one texel = 4 channels; row r starts at texel r·channelTexels
-//   w   image     weights, one texel = 8 f16 along the input channels of one output channel, in panels (nn.packPanels)
+//   w   image     weights, one texel = 8 f16 along the input channels of one output channel, in panels (nn.panels); of wide
+//                 ones 4 f32, and two texels 4·LANES apart in place of one
 //   b   [K]   f32 bias
 //   v   [N,K] f32 added to every place of picture n (timestep embedding), where added says so
 //   z   [M,K] f32 added to the result (residual), likewise
@@ -15,6 +16,7 @@ const ROWS: u32 = 32u;    // a multiple of 2; rows beyond LANES in whole groups 
 const TAPS: u32 = 1u;     // 1 or 9
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
 const ODD_TEXELS: bool = false; // ⌈C/4⌉ is odd: the second half of a row's last octet is no part of it
+const WIDE: bool = false; // weights are f32
 const FOLD: u32 = 2048u;
 const GROUPS: u32 = (ROWS + LANES - 1u) / LANES;
 
@@ -100,20 +102,35 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     for (var k = 0u; k < p.octets; k++) {
       var ww: array<vec4<f32>, 8>;
       {
-        let at = (wrow + k) * (4u * LANES) + own;
-        let line = at / FOLD;
-        let left = at % FOLD;
-        let q0 = textureLoad(w, vec2<u32>(left, line));
-        let q1 = textureLoad(w, vec2<u32>(left + LANES, line));
-        let q2 = textureLoad(w, vec2<u32>(left + 2u * LANES, line));
-        let q3 = textureLoad(w, vec2<u32>(left + 3u * LANES, line));
-        for (var j = 0u; j < 4u; j++) { // unroll
-          let e0 = unpack2x16float(q0[j]);
-          let e1 = unpack2x16float(q1[j]);
-          let e2 = unpack2x16float(q2[j]);
-          let e3 = unpack2x16float(q3[j]);
-          ww[j * 2u] = vec4<f32>(e0.x, e1.x, e2.x, e3.x);
-          ww[j * 2u + 1u] = vec4<f32>(e0.y, e1.y, e2.y, e3.y);
+        if (WIDE) {
+          for (var h = 0u; h < 2u; h++) { // unroll
+            let at = ((wrow + k) * 2u + h) * (4u * LANES) + own;
+            let line = at / FOLD;
+            let left = at % FOLD;
+            let q0 = bitcast<vec4<f32>>(textureLoad(w, vec2<u32>(left, line)));
+            let q1 = bitcast<vec4<f32>>(textureLoad(w, vec2<u32>(left + LANES, line)));
+            let q2 = bitcast<vec4<f32>>(textureLoad(w, vec2<u32>(left + 2u * LANES, line)));
+            let q3 = bitcast<vec4<f32>>(textureLoad(w, vec2<u32>(left + 3u * LANES, line)));
+            for (var j = 0u; j < 4u; j++) { // unroll
+              ww[h * 4u + j] = vec4<f32>(q0[j], q1[j], q2[j], q3[j]);
+            }
+          }
+        } else {
+          let at = (wrow + k) * (4u * LANES) + own;
+          let line = at / FOLD;
+          let left = at % FOLD;
+          let q0 = textureLoad(w, vec2<u32>(left, line));
+          let q1 = textureLoad(w, vec2<u32>(left + LANES, line));
+          let q2 = textureLoad(w, vec2<u32>(left + 2u * LANES, line));
+          let q3 = textureLoad(w, vec2<u32>(left + 3u * LANES, line));
+          for (var j = 0u; j < 4u; j++) { // unroll
+            let e0 = unpack2x16float(q0[j]);
+            let e1 = unpack2x16float(q1[j]);
+            let e2 = unpack2x16float(q2[j]);
+            let e3 = unpack2x16float(q3[j]);
+            ww[j * 2u] = vec4<f32>(e0.x, e1.x, e2.x, e3.x);
+            ww[j * 2u + 1u] = vec4<f32>(e0.y, e1.y, e2.y, e3.y);
+          }
         }
       }
       var xx: array<vec4<f32>, GROUPS * 2u>;

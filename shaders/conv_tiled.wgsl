@@ -2,7 +2,7 @@
 //
 //   x   [rows,C]  f32 input, channels last; row r starts at vec4 r·channelTexels
 //   w             f16 weights in panels of 64 columns (nn.packTiles): [⌈K/64⌉,TAPS,blocks,8,16], one vec4<u32> = 2 inputs ×
-//                 4 outputs as packed pairs
+//                 4 outputs as packed pairs; wide ones are f32, two vec4<u32> in place of one
 //   b   [K]       f32 bias
 //   v   [N,K]     f32 added to every place of picture n (timestep embedding), where added says so
 //   z   [M,K]     f32 added to the result (residual), likewise
@@ -15,6 +15,7 @@
 const LANE_ROWS: u32 = 8u; // even: 2, 4 or 8
 const TAPS: u32 = 1u;      // 1 or 9
 const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
+const WIDE: bool = false;  // weights are f32
 const TILE_ROWS: u32 = 8u * LANE_ROWS;
 const LOADS: u32 = LANE_ROWS / 2u; // vec4s of x that a lane brings in at a time
 const PITCH: u32 = TILE_ROWS + 2u; // keeps the lanes of a store in different banks
@@ -110,10 +111,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
       let first = (group.y * TAPS + tap) * p.blocks + block;
       for (var j = 0u; j < 2u; j++) { // unroll
         let t = index + 64u * j;
-        let e = w[first * 128u + t];
         let at = t / 16u * 32u + t % 16u;
-        ws[at] = vec4<f32>(unpack2x16float(e.x), unpack2x16float(e.y));
-        ws[at + 16u] = vec4<f32>(unpack2x16float(e.z), unpack2x16float(e.w));
+        if (WIDE) {
+          ws[at] = bitcast<vec4<f32>>(w[(first * 128u + t) * 2u]);
+          ws[at + 16u] = bitcast<vec4<f32>>(w[(first * 128u + t) * 2u + 1u]);
+        } else {
+          let e = w[first * 128u + t];
+          ws[at] = vec4<f32>(unpack2x16float(e.x), unpack2x16float(e.y));
+          ws[at + 16u] = vec4<f32>(unpack2x16float(e.z), unpack2x16float(e.w));
+        }
       }
       workgroupBarrier();
       for (var k = 0u; k < 16u; k++) {

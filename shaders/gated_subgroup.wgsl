@@ -2,7 +2,7 @@
 //
 //   x   image   input rows [M,C], one texel = 4 channels; row r starts at texel r·channelTexels
 //   w   image   weights of value and gate [2K,C], one texel = 8 f16, in panels (nn.panels): those of the values, then
-//               those of the gates, so K is a multiple of 4·LANES
+//               those of the gates, so K is a multiple of 4·LANES; of wide ones 4 f32 a texel, as in conv_subgroup
 //   b   [2K]    f32 bias
 //   y   [M,K]   f32 output, into a buffer or an image
 //
@@ -12,6 +12,7 @@
 const LANES: u32 = 8u;
 const ROWS: u32 = 16u; // a multiple of 2; rows beyond LANES in whole groups of LANES
 const TO_IMAGE: bool = false;
+const WIDE: bool = false; // weights are f32
 const FOLD: u32 = 2048u;
 const GROUPS: u32 = (ROWS + LANES - 1u) / LANES;
 
@@ -52,20 +53,35 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     var ww: array<vec4<f32>, 16>; // 8 of the values, 8 of the gates
     for (var side = 0u; side < 2u; side++) { // unroll
       let panel = group.y + side * (p.columns / LANES);
-      let at = (panel * p.octets + k) * (4u * LANES) + lane;
-      let line = at / FOLD;
-      let left = at % FOLD;
-      let q0 = textureLoad(w, vec2<u32>(left, line));
-      let q1 = textureLoad(w, vec2<u32>(left + LANES, line));
-      let q2 = textureLoad(w, vec2<u32>(left + 2u * LANES, line));
-      let q3 = textureLoad(w, vec2<u32>(left + 3u * LANES, line));
-      for (var j = 0u; j < 4u; j++) { // unroll
-        let e0 = unpack2x16float(q0[j]);
-        let e1 = unpack2x16float(q1[j]);
-        let e2 = unpack2x16float(q2[j]);
-        let e3 = unpack2x16float(q3[j]);
-        ww[side * 8u + j * 2u] = vec4<f32>(e0.x, e1.x, e2.x, e3.x);
-        ww[side * 8u + j * 2u + 1u] = vec4<f32>(e0.y, e1.y, e2.y, e3.y);
+      if (WIDE) {
+        for (var h = 0u; h < 2u; h++) { // unroll
+          let at = ((panel * p.octets + k) * 2u + h) * (4u * LANES) + lane;
+          let line = at / FOLD;
+          let left = at % FOLD;
+          let q0 = bitcast<vec4<f32>>(textureLoad(w, vec2<u32>(left, line)));
+          let q1 = bitcast<vec4<f32>>(textureLoad(w, vec2<u32>(left + LANES, line)));
+          let q2 = bitcast<vec4<f32>>(textureLoad(w, vec2<u32>(left + 2u * LANES, line)));
+          let q3 = bitcast<vec4<f32>>(textureLoad(w, vec2<u32>(left + 3u * LANES, line)));
+          for (var j = 0u; j < 4u; j++) { // unroll
+            ww[side * 8u + h * 4u + j] = vec4<f32>(q0[j], q1[j], q2[j], q3[j]);
+          }
+        }
+      } else {
+        let at = (panel * p.octets + k) * (4u * LANES) + lane;
+        let line = at / FOLD;
+        let left = at % FOLD;
+        let q0 = textureLoad(w, vec2<u32>(left, line));
+        let q1 = textureLoad(w, vec2<u32>(left + LANES, line));
+        let q2 = textureLoad(w, vec2<u32>(left + 2u * LANES, line));
+        let q3 = textureLoad(w, vec2<u32>(left + 3u * LANES, line));
+        for (var j = 0u; j < 4u; j++) { // unroll
+          let e0 = unpack2x16float(q0[j]);
+          let e1 = unpack2x16float(q1[j]);
+          let e2 = unpack2x16float(q2[j]);
+          let e3 = unpack2x16float(q3[j]);
+          ww[side * 8u + j * 2u] = vec4<f32>(e0.x, e1.x, e2.x, e3.x);
+          ww[side * 8u + j * 2u + 1u] = vec4<f32>(e0.y, e1.y, e2.y, e3.y);
+        }
       }
     }
     var xx: array<vec4<f32>, GROUPS * 2u>;

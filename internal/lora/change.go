@@ -57,14 +57,14 @@ func newProduct(up, mid, down, alpha weights.Tensor, t target) (change, error) {
 }
 
 // factors are scale·up [out,rank] and down [rank,in·taps].
-func (p *product) factors() (Factors, error) {
+func (p *product) factors() (factors, error) {
 	up, err := p.up.Float32s()
 	if err != nil {
-		return Factors{}, err
+		return factors{}, err
 	}
 	down, err := p.down.Float32s()
 	if err != nil {
-		return Factors{}, err
+		return factors{}, err
 	}
 	for i := range up {
 		up[i] *= p.scale
@@ -72,11 +72,11 @@ func (p *product) factors() (Factors, error) {
 	if has(p.mid.Tensor) {
 		mid, err := p.mid.Float32s()
 		if err != nil {
-			return Factors{}, err
+			return factors{}, err
 		}
 		down = tucker(mid, down, p.mid.rows, p.down.rows, p.in, p.taps)
 	}
-	return Factors{Rank: p.up.columns, Up: up, Down: down}, nil
+	return factors{rank: p.up.columns, up: up, down: down}, nil
 }
 
 func (p *product) delta([]float32) ([]float32, error) {
@@ -84,7 +84,7 @@ func (p *product) delta([]float32) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.Product(), nil
+	return f.product(), nil
 }
 
 // hadamard is scale·(a1·b1)∘(a2·b2), LoHa. Hyeon-Woo et al. 2021, arXiv:2108.06098.
@@ -164,14 +164,14 @@ func (s side) numbers() ([]float32, error) {
 		return nil, err
 	}
 	if !has(s.core.Tensor) {
-		return Factors{Rank: s.b.rows, Up: a, Down: b}.Product(), nil
+		return factors{rank: s.b.rows, up: a, down: b}.product(), nil
 	}
 	core, err := s.core.Float32s()
 	if err != nil {
 		return nil, err
 	}
 	b = tucker(core, b, s.a.rows, s.b.rows, s.in, s.taps)
-	return Factors{Rank: s.a.rows, Up: transposed(a, s.a.rows, s.out), Down: b}.Product(), nil
+	return factors{rank: s.a.rows, up: transposed(a, s.a.rows, s.out), down: b}.product(), nil
 }
 
 // kronecker is scale·(w1 ⊗ w2), LoKr: block (i,j) is w1[i,j]·w2. Each of the two is full or a side of its own.
@@ -320,20 +320,20 @@ func (m *magnitude) delta(base []float32) ([]float32, error) {
 	return v, nil
 }
 
-// Factors of a product [out,rank]·[rank,columns].
-type Factors struct {
-	Rank     int
-	Up, Down []float32
+// factors of a product [out,rank]·[rank,columns].
+type factors struct {
+	rank     int
+	up, down []float32
 }
 
-// Product multiplies: [out,columns].
-func (f Factors) Product() []float32 {
-	columns := len(f.Down) / f.Rank
-	all := make([]float32, len(f.Up)/f.Rank*columns)
-	parallel(len(f.Up)/f.Rank, func(row int) {
+// product multiplies: [out,columns].
+func (f factors) product() []float32 {
+	columns := len(f.down) / f.rank
+	all := make([]float32, len(f.up)/f.rank*columns)
+	parallel(len(f.up)/f.rank, func(row int) {
 		to := all[row*columns:][:columns]
-		for p, factor := range f.Up[row*f.Rank:][:f.Rank] {
-			for i, v := range f.Down[p*columns:][:columns] {
+		for p, factor := range f.up[row*f.rank:][:f.rank] {
+			for i, v := range f.down[p*columns:][:columns] {
 				to[i] += factor * v
 			}
 		}
@@ -370,20 +370,20 @@ func transposed(v []float32, rows, columns int) []float32 {
 }
 
 // joined puts products side by side: one of all their ranks.
-func joined(all []Factors) Factors {
+func joined(all []factors) factors {
 	if len(all) == 1 {
 		return all[0]
 	}
-	var f Factors
+	var f factors
 	for _, one := range all {
-		f.Rank += one.Rank
-		f.Down = append(f.Down, one.Down...)
+		f.rank += one.rank
+		f.down = append(f.down, one.down...)
 	}
-	for row := range len(all[0].Up) / all[0].Rank {
+	for row := range len(all[0].up) / all[0].rank {
 		for _, one := range all {
-			f.Up = append(f.Up, one.Up[row*one.Rank:][:one.Rank]...)
+			f.up = append(f.up, one.up[row*one.rank:][:one.rank]...)
 		}
 	}
-	f.Up = slices.Clip(f.Up)
+	f.up = slices.Clip(f.up)
 	return f
 }

@@ -174,12 +174,12 @@ func TestFactorsAndTensorAgree(t *testing.T) {
 		uses = append(uses, Use{l, 0.5 + float64(i)})
 	}
 	m := Merge(parts[0].Tensors, UNet, uses)
-	f, ok := m.Factors(attention + ".weight")
-	if !ok || f.Rank != 4 {
-		t.Fatalf("factors of rank %d, want 4", f.Rank)
+	rank, up, down, ok := m.Factors(attention + ".weight")
+	if !ok || rank != 4 {
+		t.Fatalf("factors of rank %d, want 4", rank)
 	}
 	merged, base := numbers(t, m), numbers(t, parts[0].Tensors)
-	for i, d := range f.Product() {
+	for i, d := range (factors{rank, up, down}).product() {
 		if math.Abs(float64(merged[i]-base[i]-d)) > 1e-5 {
 			t.Fatalf("element %d: %v is not %v + %v", i, merged[i], base[i], d)
 		}

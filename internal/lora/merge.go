@@ -86,8 +86,8 @@ func (m *Merged) Tensor(name string) (weights.Tensor, bool) {
 
 // Factors gives a changed tensor's change as one product [out,rank]·[rank,in·taps], strengths and scales included; false
 // where it is of another kind and Tensor has to be taken.
-func (m *Merged) Factors(name string) (Factors, bool) {
-	var all []Factors
+func (m *Merged) Factors(name string) (rank int, up, down []float32, ok bool) {
+	var all []factors
 	for _, u := range m.uses {
 		c := u.changes[m.kind][name]
 		if c == nil {
@@ -95,21 +95,22 @@ func (m *Merged) Factors(name string) (Factors, bool) {
 		}
 		p, ok := c.(*product)
 		if !ok {
-			return Factors{}, false
+			return 0, nil, nil, false
 		}
 		f, err := p.factors()
 		if err != nil {
-			return Factors{}, false
+			return 0, nil, nil, false
 		}
-		for i := range f.Up {
-			f.Up[i] *= float32(u.Strength)
+		for i := range f.up {
+			f.up[i] *= float32(u.Strength)
 		}
 		all = append(all, f)
 	}
 	if len(all) == 0 {
-		return Factors{}, false
+		return 0, nil, nil, false
 	}
-	return joined(all), true
+	f := joined(all)
+	return f.rank, f.up, f.down, true
 }
 
 // parallel calls f for 0…n-1 on all processors.

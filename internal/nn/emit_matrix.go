@@ -62,7 +62,7 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 	t := c.runtime.matrixTile(y.rows(), y.shape.Channels())
 	constants := maps.Clone(t.constants)
 	maps.Copy(constants, shaders.Constants{
-		"TAPS": u32(w.taps), "ACTIVATION": u32(int(s.activation)),
+		"TAPS": u32(w.taps), "ACTIVATION": u32(int(s.activation)), "WIDE": flag(c.weights.wide(s.node)),
 	})
 	if c.runtime.family == Subgroup {
 		// Inputs have a zero behind them: only other values need the mask.
@@ -98,7 +98,7 @@ func (c *compiler) emitGated(i int, s *stage, weight, bias gpu.Memory) {
 	for _, b := range c.matrixBands(s) {
 		operand, firstInput := c.operandBand(i, s, b)
 		out, image, toImage := c.target(s, b.first, b.rows)
-		c.dispatch(s, "gated_subgroup", shaders.Constants{"LANES": u32(c.runtime.lanes), "ROWS": u32(rows), "TO_IMAGE": flag(toImage)},
+		c.dispatch(s, "gated_subgroup", shaders.Constants{"LANES": u32(c.runtime.lanes), "ROWS": u32(rows), "TO_IMAGE": flag(toImage), "WIDE": flag(c.weights.wide(s.node))},
 			[]int{b.rows, b.first - firstInput, x.quads(), ceil(x.shape.Channels(), 8), y.quads()},
 			[3]int{ceil(b.rows, rows), y.quads() / c.runtime.lanes, 1},
 			operand, gpu.Read(weight), gpu.Read(bias), out, image)

@@ -40,9 +40,7 @@ func (c *compiler) plan() MemoryPlan {
 	}
 	for key, bytes := range c.packed() {
 		p.Weights += bytes
-		if !c.weights.has(key) {
-			p.Missing += bytes
-		}
+		p.Missing += c.weights.missing(key, bytes)
 	}
 	for i := range c.stages {
 		s := &c.stages[i]
@@ -94,9 +92,12 @@ func (c *compiler) packed() map[string]int64 {
 
 // matrixBytes is the memory of a linear's or convolution's packed weight.
 func (c *compiler) matrixBytes(n *Node) int64 {
-	shape := c.weights.shapeOf(n)
-	if c.runtime.family == Subgroup {
-		return gpu.ImageBytes(panels{shape, c.runtime.lanes}.texels())
+	shape, texel := c.weights.shapeOf(n), 1
+	if c.weights.wide(n) {
+		texel = 2
 	}
-	return 2 * int64(ceil(shape.out, panelColumns)*panelColumns) * int64(ceil(shape.in, blockInputs)*blockInputs*shape.taps)
+	if c.runtime.family == Subgroup {
+		return gpu.ImageBytes(texel * panels{shape, c.runtime.lanes}.texels())
+	}
+	return 2 * int64(texel*tiles(shape)*panelColumns)
 }

@@ -16,6 +16,9 @@ import (
 type Weights struct {
 	runtime *Runtime
 	source  weights.Source
+	base    *Weights // of changed weights: those without the changes; else nil
+	changes Changed
+	moves   bool // a matrix leaves base when it is changed
 
 	mu      sync.Mutex
 	images  map[string]*gpu.Image
@@ -58,6 +61,9 @@ func (w *Weights) Bytes() int64 {
 
 // has reports whether something is on the device.
 func (w *Weights) has(key string) bool {
+	if w.base != nil && !w.touchesKey(key) {
+		return w.base.has(key)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.images[key] != nil || w.buffers[key] != nil
@@ -76,6 +82,9 @@ func vectorKey(names []string, suffix string, present bool, count int) string {
 
 // matrix is a packed weight: an image or a buffer, as the kernel family reads it.
 func (w *Weights) matrix(n *Node) (gpu.Memory, error) {
+	if w.base != nil && !w.wide(n) {
+		return w.base.matrix(n)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := matrixKey(n.Joined)
@@ -84,6 +93,9 @@ func (w *Weights) matrix(n *Node) (gpu.Memory, error) {
 	}
 	if b, ok := w.buffers[key]; ok {
 		return b, nil
+	}
+	if w.base != nil {
+		return w.changed(n, key)
 	}
 	halves, shape, err := w.joined(n)
 	if err != nil {
@@ -112,7 +124,7 @@ func (w *Weights) shapeOf(n *Node) matrixShape {
 	if n.Op == OpConv {
 		s.taps = 9
 	}
-	if t, ok := w.source.Tensor(n.Joined[0] + ".weight"); ok && len(t.Shape) > 1 {
+	if t, ok := w.original().Tensor(n.Joined[0] + ".weight"); ok && len(t.Shape) > 1 {
 		s.in = t.Shape[1]
 	}
 	return s
@@ -244,6 +256,9 @@ func parallel(n int, f func(i int)) {
 // vector is tensor suffix of the given weights side by side as f32, padded with zeros to whole vec4s. A name without the
 // tensor (a linear without bias) gives zeros for count channels.
 func (w *Weights) vector(names []string, suffix string, present bool, count int) (*gpu.Buffer, error) {
+	if w.base != nil && !(present && w.touches(names, suffix)) {
+		return w.base.vector(names, suffix, present, count)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := vectorKey(names, suffix, present, count)
@@ -276,9 +291,12 @@ func (w *Weights) vector(names []string, suffix string, present bool, count int)
 
 // table is a lookup table [rows, width] as packed f16.
 func (w *Weights) table(name string) (*gpu.Buffer, int, error) {
+	if w.base != nil && !w.touches([]string{name}, ".weight") {
+		return w.base.table(name)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t, ok := w.source.Tensor(name + ".weight")
+	t, ok := w.original().Tensor(name + ".weight")
 	if !ok || len(t.Shape) != 2 {
 		return nil, 0, fmt.Errorf("tensor %s.weight is missing", name)
 	}

@@ -35,24 +35,31 @@ type program interface {
 // onGPU compiles for a device and keeps the weights that are there.
 type onGPU struct {
 	runtime *nn.Runtime
+	tight   bool // changed weights take the place of those that they change
 	weights map[weights.Source]*nn.Weights
 }
 
 func (c onGPU) compile(g *nn.Graph, src weights.Source) (program, error) {
+	return c.runtime.Compile(g, c.of(src))
+}
+
+// of finds the weights of a source, or begins them: nothing is on the device before a graph needs it.
+func (c onGPU) of(src weights.Source) *nn.Weights {
 	w := c.weights[src]
-	if w == nil {
-		w = c.runtime.NewWeights(src)
-		c.weights[src] = w
+	if w != nil {
+		return w
 	}
-	return c.runtime.Compile(g, w)
+	if changed, ok := src.(nn.Changed); ok {
+		w = c.of(changed.Base()).With(changed, c.tight)
+	} else {
+		w = c.runtime.NewWeights(src)
+	}
+	c.weights[src] = w
+	return w
 }
 
 func (c onGPU) plan(g *nn.Graph, src weights.Source) (nn.MemoryPlan, error) {
-	w := c.weights[src]
-	if w == nil {
-		w = c.runtime.NewWeights(src)
-	}
-	return c.runtime.Plan(g, w)
+	return c.runtime.Plan(g, c.of(src))
 }
 
 func (c onGPU) held(src weights.Source) int64 {
@@ -63,9 +70,11 @@ func (c onGPU) held(src weights.Source) int64 {
 }
 
 func (c onGPU) release(src weights.Source) {
-	if w := c.weights[src]; w != nil {
-		w.Close()
-		delete(c.weights, src)
+	for other, w := range c.weights {
+		if changed, ok := other.(nn.Changed); other == src || ok && changed.Base() == src {
+			w.Close()
+			delete(c.weights, other)
+		}
 	}
 }
 

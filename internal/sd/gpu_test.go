@@ -36,7 +36,7 @@ func testGPU(t testing.TB, d *gpu.Device, options nn.Options) onGPU {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := onGPU{runtime, map[weights.Source]*nn.Weights{}}
+	c := onGPU{runtime: runtime, weights: map[weights.Source]*nn.Weights{}}
 	t.Cleanup(c.close)
 	return c
 }

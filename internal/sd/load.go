@@ -27,7 +27,7 @@ func Load(dev *gpu.Device, m *models.Model, opts LoadOptions) (*Pipeline, error)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", m.Name, err)
 	}
-	p, err := newPipeline(onGPU{runtime, map[weights.Source]*nn.Weights{}}, m)
+	p, err := newPipeline(onGPU{runtime: runtime, tight: opts.Budget > 0, weights: map[weights.Source]*nn.Weights{}}, m)
 	if err == nil {
 		p.shelf = opts.Shelf
 		_, err = p.tokenize("")
