@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/builtin":   nil,
 	"internal/reference": nil,
 	"internal/goldens":   nil,
+	"internal/hub":       nil,
 	"internal/bus":       nil,
 	"internal/certs":     nil,
 	"internal/natstest":  nil,

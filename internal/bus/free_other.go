@@ -4,5 +4,5 @@ package bus
 
 import "math"
 
-// free cannot be told here.
-func free(string) uint64 { return math.MaxUint64 }
+// Free cannot be told here.
+func Free(string) uint64 { return math.MaxUint64 }

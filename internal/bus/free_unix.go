@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// free is how many bytes a program of this user may still write to the disk of
+// Free is how many bytes a program of this user may still write to the disk of
 // a folder; the greatest number if that cannot be told.
-func free(dir string) uint64 {
+func Free(dir string) uint64 {
 	var s unix.Statfs_t
 	if unix.Statfs(dir, &s) != nil {
 		return math.MaxUint64

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// free is how many bytes a program of this user may still write to the disk of
+// Free is how many bytes a program of this user may still write to the disk of
 // a folder; the greatest number if that cannot be told.
-func free(dir string) uint64 {
+func Free(dir string) uint64 {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
 		return math.MaxUint64

@@ -112,7 +112,7 @@ func (in *inside) guard() {
 
 // again replaces the server if there is room for it.
 func (in *inside) again() bool {
-	if free(in.options.Dir) < roomBytes {
+	if Free(in.options.Dir) < roomBytes {
 		return false
 	}
 	in.options.Log.Warn("the queue could not write; it is started again")
@@ -140,7 +140,7 @@ func end(s *server.Server) {
 }
 
 func (in *inside) room() error {
-	if in.failing.Load() || free(in.options.Dir) < roomBytes {
+	if in.failing.Load() || Free(in.options.Dir) < roomBytes {
 		return fmt.Errorf("%s: %w", in.options.Dir, ErrFull)
 	}
 	return nil
