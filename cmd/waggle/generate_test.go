@@ -64,7 +64,7 @@ func argsOf(p picture.Parameters) []string {
 		"--seed", strconv.FormatUint(p.Seed, 10), "--size", fmt.Sprintf("%dx%d", p.Width, p.Height),
 		"--sampler", p.Sampler, "--schedule", p.Schedule, "--model", p.Model}
 	for _, f := range p.Extra {
-		args = append(args, "--"+strings.ToLower(f.Key), f.Value)
+		args = append(args, "--"+strings.ReplaceAll(strings.ToLower(f.Key), " ", "-"), f.Value)
 	}
 	return args
 }
@@ -73,7 +73,8 @@ func TestGenerateFromMetadata(t *testing.T) {
 	for name, args := range map[string][]string{
 		"defaults": {starPrompt, "--seed", "18446744073709551615"},
 		"all set": {"a green ring, on white: \"quoted\"", "--negative", "blue, Steps: 3", "--sampler", "dpmpp_2m", "--schedule", "karras",
-			"--dialect", "comfy", "--guidance", "3.25", "--size", "96x136", "--steps", "4", "--seed", "12", "--precision", "f32"},
+			"--dialect", "comfy", "--guidance", "3.25", "--size", "96x136", "--steps", "4", "--seed", "12", "--precision", "f32",
+			"--cfg-rescale", "0.7"},
 		"no guidance": {starPrompt, "--guidance", "0", "--sampler", "Euler a", "--steps", "3", "--seed", "0"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -19,6 +19,7 @@ type pictureFlags struct {
 	Negative  string   `help:"What to stay away from."`
 	Steps     *int     `help:"Denoising steps (the model's default otherwise)."`
 	Guidance  *float64 `help:"Classifier-free guidance; up to 1 there is none."`
+	Rescale   float64  `name:"cfg-rescale" help:"Bring back the contrast that guidance raises: 0 leaves it, 1 gives that without guidance; 0.7 for models of zero terminal SNR."`
 	Seed      *uint64  `help:"Seed of the noise (random otherwise)."`
 	Sampler   string   `help:"Sampler, such as euler, euler_ancestral, ddim, dpmpp_2m."`
 	Schedule  string   `help:"Noise schedule, such as normal or karras."`
@@ -91,6 +92,7 @@ func (f *pictureFlags) apply(r *job.Request) {
 	if f.Guidance != nil {
 		r.GuidanceScale = *f.Guidance
 	}
+	r.CFGRescale = f.Rescale
 	if f.Sampler != "" {
 		r.Sampler, r.Schedule = f.Sampler, "normal"
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ func TestPicture(t *testing.T) {
 	rigged(t, func(t *testing.T, r *rig) {
 		id := r.submit("a lighthouse", func(q *job.Request) {
 			q.Sampler, q.Schedule, q.NegativePrompt, q.ClipSkip = "dpmpp_2m", "karras", "fog", 2
+			q.CFGRescale = 0.7
 		})
 		r.completes(id, 7, 4)
 		record, list := r.wait(id)
@@ -30,6 +32,9 @@ func TestPicture(t *testing.T) {
 		if err != nil || !ok || got.Prompt != "a lighthouse" || got.Negative != "fog" || got.Sampler != "DPM++ 2M" ||
 			got.Schedule != "Karras" || got.Seed != 7 || got.Steps != 4 || got.Model != "scripted" {
 			t.Errorf("metadata: %+v, %v, %v", got, ok, err)
+		}
+		if !slices.Contains(got.Extra, picture.Field{Key: "CFG rescale", Value: "0.7"}) || r.done().begun[0].GuidanceRescale != 0.7 {
+			t.Errorf("rescaling of guidance: metadata %+v, drawn with %v", got.Extra, r.done().begun[0].GuidanceRescale)
 		}
 	})
 }

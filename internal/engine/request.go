@@ -21,6 +21,7 @@ func Request(r job.Request, seed uint64) sd.Request {
 		Prompt: r.Prompt, Negative: r.NegativePrompt, Width: r.Width, Height: r.Height,
 		Steps: r.Steps, Guidance: max(r.GuidanceScale, tiniest), Seed: seed,
 		Sampler: r.Sampler, Schedule: r.Schedule, Sigmas: r.Sigmas, Dialect: r.Dialect, ClipSkip: r.ClipSkip,
+		GuidanceRescale: r.CFGRescale,
 	}
 	if r.Eta != nil {
 		out.Eta = max(*r.Eta, tiniest)
@@ -38,7 +39,6 @@ func (e *Engine) refuse(r job.Request) error {
 		{string(r.Operation), r.Operation != job.Generation},
 		{"loras", len(r.LoRAs) > 0}, {"controls", len(r.Controls) > 0}, {"hires", r.Hires != nil},
 		{"variation", r.Variation != nil}, {"tile", r.Tile != "none"}, {"vae", r.VAE != ""},
-		{"cfg_rescale", r.CFGRescale != 0},
 	} {
 		if part.asked {
 			return job.Errorf(job.InvalidInput, "Invalid input: %s is not supported by this worker yet", part.name)
@@ -81,6 +81,9 @@ func extras(r job.Request) (fields []picture.Field) {
 	}
 	if r.Eta != nil {
 		add("Eta", strconv.FormatFloat(*r.Eta, 'g', -1, 64))
+	}
+	if r.CFGRescale != 0 {
+		add("CFG rescale", strconv.FormatFloat(r.CFGRescale, 'g', -1, 64))
 	}
 	if r.Dialect != "a1111" {
 		add("Dialect", r.Dialect)

@@ -47,27 +47,26 @@ func dpmpp2MCFGpp(st *step, x []float32) error {
 	return nil
 }
 
-// dpmpp2SCFGpp is dpmpp_2s_ancestral_cfg_pp: the way without the prompt, then the difference that guidance makes.
+// dpmpp2SCFGpp is dpmpp_2s_ancestral_cfg_pp: DPM-Solver++ (2S) with the guided estimates, from a latent to which the difference
+// that guidance makes is added first.
 func dpmpp2SCFGpp(st *step, x []float32) error {
 	first, err := st.estimate(x, st.from)
 	if err != nil {
 		return err
 	}
 	land, up := st.split(st.to)
-	if land.Noise == 0 {
-		straight(x, first.Uncond, st.from, land)
-	} else {
+	for i := range x {
+		x[i] = float32(float64(x[i]) + st.from.Signal*(float64(first.Clean[i])-float64(first.Uncond[i])))
+	}
+	seen := first
+	if land.Noise != 0 {
 		middle := st.grid.at(math.Sqrt(st.from.Sigma() * land.Sigma()))
 		between := slices.Clone(x)
-		integrate(between, first.Uncond, st.from, middle)
-		second, err := st.estimate(between, middle)
-		if err != nil {
+		integrate(between, first.Clean, st.from, middle)
+		if seen, err = st.estimate(between, middle); err != nil {
 			return err
 		}
-		integrate(x, second.Uncond, st.from, land)
 	}
-	for i := range x {
-		x[i] = float32(float64(x[i]) + st.to.Signal*(float64(first.Clean[i])-float64(first.Uncond[i])))
-	}
+	integrate(x, seen.Clean, st.from, land)
 	return st.addNoise(x, up, st.to)
 }

@@ -40,7 +40,7 @@ type Grid struct {
 	space     space
 	style     Style
 	solver    solver        // of UniPC
-	restarts  map[int]Point // where a step begins higher than the one before ended, see restartGrid
+	restarts  map[int]Point // where a step begins elsewhere than the one before ended, see restartGrid and landEvenly
 }
 
 // space is how a level is scaled: exploding or preserving.
@@ -73,6 +73,13 @@ func (g *Grid) Tail(from int) (*Grid, error) {
 	}
 	tail := *g
 	tail.Points = slices.Clone(g.Points[from:])
+	tail.Points[0] = g.from(from)
+	tail.restarts = map[int]Point{}
+	for i, p := range g.restarts {
+		if i > from {
+			tail.restarts[i-from] = p
+		}
+	}
 	return &tail, nil
 }
 

@@ -1,6 +1,10 @@
 package sampler
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"slices"
+)
 
 // Denoise turns a network's output at p into the estimate of the clean latent x0. x is the latent (not yet multiplied with
 // InputScale). The result is new.
@@ -42,4 +46,32 @@ func Guide(uncond, cond []float32, scale float64) []float32 {
 		guided[i] = float32(u + scale*(float64(cond[i])-u))
 	}
 	return guided
+}
+
+// Rescale brings a guided output back towards the deviation of the output with the prompt, which guidance raises: share 0 leaves
+// it, 1 gives it that deviation. Lin et al. 2023, section 3.4; diffusers' guidance_rescale. The result is new.
+func Rescale(guided, cond []float32, share float64) []float32 {
+	out := slices.Clone(guided)
+	wide := deviation(guided)
+	if wide == 0 {
+		return out
+	}
+	factor := share*deviation(cond)/wide + 1 - share
+	for i, v := range guided {
+		out[i] = float32(factor * float64(v))
+	}
+	return out
+}
+
+// deviation is the standard deviation of a whole picture, channels and places alike.
+func deviation(v []float32) float64 {
+	sum, squares := 0.0, 0.0
+	for _, x := range v {
+		sum += float64(x)
+	}
+	mean := sum / float64(len(v))
+	for _, x := range v {
+		squares += (float64(x) - mean) * (float64(x) - mean)
+	}
+	return math.Sqrt(squares / float64(len(v)))
 }

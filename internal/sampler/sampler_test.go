@@ -301,3 +301,15 @@ func TestBetaQuantile(t *testing.T) {
 		}
 	}
 }
+
+func TestRescale(t *testing.T) {
+	cond, guided := []float32{1, -1, 3, -3}, []float32{9, 1, 17, -7}
+	for share, want := range map[float64]float64{0: deviation(guided), 0.5: (deviation(guided) + deviation(cond)) / 2, 1: deviation(cond)} {
+		if got := deviation(Rescale(guided, cond, share)); math.Abs(got-want) > 1e-6 {
+			t.Errorf("share %v: deviation %v, want %v", share, got, want)
+		}
+	}
+	if got := Rescale([]float32{2, 2}, cond, 1); got[0] != 2 || got[1] != 2 {
+		t.Errorf("an even picture: %v, want it as it was", got)
+	}
+}

@@ -53,7 +53,11 @@ func (m *Model) spacedGrid(kind kind, o Options) *Grid {
 	case kind.continuous && o.Style != Diffusers:
 		return m.continuousGrid(o.Steps)
 	case kind.timesteps && !kind.multistep:
-		return m.alphaGrid(kind, steps)
+		grid := m.alphaGrid(kind, steps)
+		if o.Style == Diffusers {
+			m.landEvenly(grid)
+		}
+		return grid
 	case kind.multistep:
 		return m.multistepGrid(kind, steps, o.Schedule)
 	}
@@ -102,6 +106,25 @@ func (m *Model) alphaGrid(kind kind, steps []float64) *Grid {
 		at(m.alphas[0], 0)
 	}
 	return grid
+}
+
+// landEvenly is what DDIMScheduler and DDPMScheduler do where the steps do not divide training evenly: each ends total/n
+// training steps lower, rounded down, though the next may begin elsewhere.
+func (m *Model) landEvenly(grid *Grid) {
+	stride := float64(len(m.alphas) / grid.Steps())
+	grid.restarts = map[int]Point{}
+	for i := range grid.Steps() {
+		end, next := grid.from(i).Timestep-stride, grid.Points[i+1]
+		last := i+1 == grid.Steps()
+		if end < 0 || end == next.Timestep && !last {
+			continue
+		}
+		alpha := m.alphas[int(end)]
+		grid.Points[i+1] = Point{math.Sqrt(alpha), math.Sqrt(1 - alpha), next.Timestep}
+		if !last {
+			grid.restarts[i+1] = next
+		}
+	}
 }
 
 // multistepGrid is DPMSolverMultistepScheduler's: variance 1. Karras levels span all of training and are told to the network

@@ -111,6 +111,9 @@ func (s *stepping) hear(prediction []float32) (err error) {
 			}
 		}
 		out = sampler.Guide(uncond, cond, s.Guidance)
+		if s.GuidanceRescale > 0 {
+			out = sampler.Rescale(out, cond, s.GuidanceRescale)
+		}
 	}
 	s.answer.Clean, err = s.at.Denoise(meaning, s.x, out)
 	s.guess = s.answer.Clean

@@ -28,6 +28,7 @@ type Request struct {
 	Width, Height    int // pixels
 	Steps            int
 	Guidance         float64 // classifier-free guidance; up to 1 there is none, and Negative is unused
+	GuidanceRescale  float64 // how far the contrast is brought back that guidance raises, 0…1
 	Seed             uint64
 	Sampler          string
 	Schedule         string

@@ -169,6 +169,7 @@ func TestBadRequests(t *testing.T) {
 		"steps 5000":   func(r *Request) { r.Steps = 5000 },
 		"guidance NaN": func(r *Request) { r.Guidance = math.NaN() },
 		"guidance -1":  func(r *Request) { r.Guidance = -1 },
+		"rescaling":    func(r *Request) { r.GuidanceRescale = 1.5 },
 		"sampler":      func(r *Request) { r.Sampler = "fastest" },
 		"schedule":     func(r *Request) { r.Schedule = "weekly" },
 		"dialect":      func(r *Request) { r.Dialect = "klingon" },

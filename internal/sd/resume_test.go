@@ -156,6 +156,7 @@ func TestResumeAnother(t *testing.T) {
 		`sampler "euler_ancestral", not "ddpm`: func(r *Request, _ *Pipeline) { r.Sampler = "ddpm" },
 		`steps "2", not "3"`:                   func(r *Request, _ *Pipeline) { r.Steps = 3 },
 		`guidance "5", not "6"`:                func(r *Request, _ *Pipeline) { r.Guidance = 6 },
+		`not "5, rescaled by 0.7"`:             func(r *Request, _ *Pipeline) { r.GuidanceRescale = 0.7 },
 		"another noise schedule":               func(r *Request, _ *Pipeline) { r.Schedule = "karras" },
 		`eta "the sampler's own", not "0.5"`:   func(r *Request, _ *Pipeline) { r.Eta = 0.5 },
 		`dialect "a1111", not "comfy"`:         func(r *Request, _ *Pipeline) { r.Dialect = "comfy" },

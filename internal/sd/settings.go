@@ -110,6 +110,9 @@ func (p *Pipeline) checkRequest(r Request) error {
 	if !(r.Guidance >= 0 && r.Guidance <= maxGuidance) {
 		return fmt.Errorf("guidance %v: want 0…%d", r.Guidance, maxGuidance)
 	}
+	if !(r.GuidanceRescale >= 0 && r.GuidanceRescale <= 1) {
+		return fmt.Errorf("rescaling of guidance %v: want 0…1", r.GuidanceRescale)
+	}
 	if r.ClipSkip < 0 || r.ClipSkip > maxClipSkip {
 		return fmt.Errorf("clip skip %d: want 1…%d, or 0 for the model's own", r.ClipSkip, maxClipSkip)
 	}

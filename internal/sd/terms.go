@@ -33,9 +33,13 @@ func (p *Pipeline) terms(s settings) ([]Term, error) {
 	if s.Eta != 0 {
 		eta = decimal(s.Eta)
 	}
+	guidance := decimal(s.Guidance)
+	if s.GuidanceRescale != 0 {
+		guidance += ", rescaled by " + decimal(s.GuidanceRescale)
+	}
 	return []Term{
 		{"model", p.name}, {"set of weights", p.weightsKey()}, {"prompt", prompt}, {"negative prompt", negative},
-		{"clip skip", strconv.Itoa(s.ClipSkip)}, {"guidance", decimal(s.Guidance)}, {"seed", strconv.FormatUint(s.Seed, 10)},
+		{"clip skip", strconv.Itoa(s.ClipSkip)}, {"guidance", guidance}, {"seed", strconv.FormatUint(s.Seed, 10)},
 		{"width", strconv.Itoa(s.Width)}, {"height", strconv.Itoa(s.Height)}, {"steps", strconv.Itoa(s.grid.Steps())},
 		{"sampler", string(s.rule)}, {"eta", eta}, {"noise schedule", gridKey(s.grid)}, {"dialect", s.dialect.Name},
 		{"precision", precision},

@@ -8,7 +8,7 @@ import pathlib
 import diffusers
 import torch
 
-SETS = ["models", "forwards"]
+SETS = ["models", "forwards", "samplers", "runs"]
 
 
 def main():

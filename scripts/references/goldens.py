@@ -19,10 +19,10 @@ def both(compute):
 
 
 class Cases:
-    """What is known of a set of cases, written as FOLDER/index.json and FOLDER/CASE.safetensors."""
+    """What is known of a set of cases, written as FOLDER/index.json and FOLDER/CASE.safetensors, or all in one file."""
 
-    def __init__(self, folder, about):
-        self.folder, self.index = folder, {"about": about, "cases": {}}
+    def __init__(self, folder, about, together=None):
+        self.folder, self.index, self.together, self.data = folder, {"about": about, "cases": {}}, together, {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, name, inputs, outputs, **facts):
@@ -32,11 +32,19 @@ class Cases:
         for k, v in single.items():
             data[f"out.{k}"] = np.ascontiguousarray(v.numpy())
             atol[f"out.{k}"] = {"atol": tolerance(v, double[k])}
-        path = self.folder / f"{name}.safetensors"
-        save_file(data, path)
-        path.chmod(0o644)
-        self.index["cases"][name] = facts | {"file": f"{name}.safetensors", "tensors": atol}
+        self.index["cases"][name] = facts | {"tensors": atol}
+        if self.together:
+            self.data |= {f"{name}.{k}": v for k, v in data.items()}
+        else:
+            self.index["cases"][name]["file"] = f"{name}.safetensors"
+            self.save(f"{name}.safetensors", data)
         print(name, {k: v["atol"] for k, v in atol.items()}, flush=True)
 
+    def save(self, name, data):
+        save_file(data, self.folder / name)
+        (self.folder / name).chmod(0o644)
+
     def close(self):
+        if self.together:
+            self.save(self.together, self.data)
         (self.folder / "index.json").write_text(json.dumps(self.index, indent=1) + "\n")

@@ -31,7 +31,7 @@ COMMON = dict(in_channels=4, out_channels=4, norm_num_groups=8, norm_eps=1e-5, f
 
 BETAS = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000, prediction_type="epsilon",
              steps_offset=1)
-PNDM = BETAS | dict(_class_name="PNDMScheduler", skip_prk_steps=True, set_alpha_to_one=False)
+PNDM = BETAS | dict(_class_name="PNDMScheduler", skip_prk_steps=True, set_alpha_to_one=False, clip_sample=False)
 DDIM = BETAS | dict(_class_name="DDIMScheduler", set_alpha_to_one=False, clip_sample=False)
 EULER = BETAS | dict(_class_name="EulerDiscreteScheduler", interpolation_type="linear", timestep_spacing="leading")
 TURBO = BETAS | dict(_class_name="EulerAncestralDiscreteScheduler", timestep_spacing="trailing")
