@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"waggle/internal/models"
@@ -13,6 +14,10 @@ import (
 type modelsCommand struct {
 	List    modelsListCommand    `cmd:"" default:"withargs" help:"List models (also without a verb)."`
 	Inspect modelsInspectCommand `cmd:"" help:"Say what a model is, and whether it can be run."`
+	Pull    modelsPullCommand    `cmd:"" help:"Fetch a model from a hub or an address."`
+	Add     modelsAddCommand     `cmd:"" help:"Put a file or folder where it is found by name."`
+	Rm      modelsRmCommand      `cmd:"" help:"Remove a model."`
+	Verify  modelsVerifyCommand  `cmd:"" help:"Check that files are whole, as they were, and without NaN or infinity."`
 }
 
 // folderFlags say where models are found by name.
@@ -20,8 +25,14 @@ type folderFlags struct {
 	ModelsDir []string `name:"models" env:"WAGGLE_MODELS" type:"path" help:"Folder with models to find by name, or an installation of A1111 or ComfyUI; repeatable."`
 }
 
-// shelf is what is found by name.
-func (f folderFlags) shelf() *models.Shelf { return models.NewShelf(f.ModelsDir...) }
+// shelf is what is found by name: in the folders that were named, and in our own.
+func (f folderFlags) shelf() *models.Shelf {
+	dirs := slices.Clone(f.ModelsDir)
+	if own, err := ownModels(); err == nil {
+		dirs = append(dirs, own)
+	}
+	return models.NewShelf(dirs...)
+}
 
 type modelsListCommand struct {
 	folderFlags `embed:""`

@@ -328,7 +328,9 @@ func TestRefused(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			serveFile(w, r, data)
 		}, nil, "gzip", 1},
-		{"round and round", func(w http.ResponseWriter, r *http.Request, data []byte) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }, nil, "redirects", 0},
+		{"round and round", func(w http.ResponseWriter, r *http.Request, data []byte) {
+			http.Redirect(w, r, r.URL.Path, http.StatusFound)
+		}, nil, "redirects", 0},
 		{"to a file", func(w http.ResponseWriter, r *http.Request, data []byte) {
 			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
 		}, nil, "redirected", 1},

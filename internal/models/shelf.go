@@ -31,6 +31,7 @@ type Entry struct {
 	Path  string `json:"path,omitempty"` // empty for the built-in model
 	Bytes int64  `json:"bytes"`          // of its weight files
 
+	Dir  string `json:"-"` // of the shelf's folders, the one it is in; empty for the built-in model
 	file string // its name with the file's extension
 }
 
@@ -68,7 +69,10 @@ func (s *Shelf) survey() (found []Entry) {
 	for _, dir := range s.dirs {
 		w := walker{tell: &s.tell}
 		w.survey(dir)
-		found = append(found, names.name(w.finds)...)
+		for _, e := range names.name(w.finds) {
+			e.Dir = dir
+			found = append(found, e)
+		}
 	}
 	return found
 }
