@@ -5,6 +5,7 @@ package gpu
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/oliverbestmann/webgpu/wgpu"
 )
@@ -100,9 +101,10 @@ type command struct {
 	counts [3]int
 	uses   []Binding
 	copy   func(e *wgpu.CommandEncoder) error
+	host   func() error // in place of the device's work
 }
 
-// Program is a list of dispatches and copies. The first mistake made while recording sticks and is returned by Run.
+// Program is a list of dispatches and copies, and of what the host does between them. The first mistake made while recording sticks and is returned by Run.
 type Program struct {
 	device   *Device
 	label    string
@@ -136,6 +138,9 @@ func (p *Program) fail(format string, args ...any) {
 }
 
 const paramSlot = 256
+
+// ParameterBytes is the memory that a program takes for the parameters of so many dispatches; none if it has none.
+func ParameterBytes(dispatches int) int64 { return int64(dispatches) * paramSlot }
 
 // Dispatch records one run of kernel k over counts workgroups. params fills the kernel's uniform binding, which is the
 // last one; bindings are given in order for all others.
@@ -279,6 +284,12 @@ func copyLines(e *wgpu.CommandEncoder, im *Image, line int, src *Buffer, offset 
 		&wgpu.Extent3D{Width: uint32(width), Height: uint32(lines), DepthOrArrayLayers: 1})
 }
 
+// Host records a call of f on the host. By then everything before it is submitted, so that f can read its results; what f
+// writes is there for everything after it.
+func (p *Program) Host(f func() error) {
+	p.commands = append(p.commands, command{label: "host", host: f})
+}
+
 // seal uploads the parameters and makes the bind groups. Called with the lock not held.
 func (p *Program) seal() (err error) {
 	if p.err != nil || p.uniforms != nil {
@@ -321,18 +332,38 @@ func (p *Program) bind(g pendingGroup) error {
 	return err
 }
 
-// Run submits the whole program. It does not wait: Device.Wait and Device.Read do.
+// Run submits the whole program. It does not wait, unless the host's part in it does: Device.Wait and Device.Read do.
 func (p *Program) Run() error {
 	if err := p.seal(); err != nil {
 		return err
 	}
+	rest := p.commands
+	for {
+		n := slices.IndexFunc(rest, func(c command) bool { return c.host != nil })
+		if n < 0 {
+			return p.submit(rest)
+		}
+		if n > 0 {
+			if err := p.submit(rest[:n]); err != nil {
+				return err
+			}
+		}
+		if err := rest[n].host(); err != nil {
+			return fmt.Errorf("program %s: %w", p.label, err)
+		}
+		rest = rest[n+1:]
+	}
+}
+
+// submit queues commands for the device.
+func (p *Program) submit(commands []command) error {
 	d := p.device
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.usable(); err != nil {
 		return err
 	}
-	if err := p.alive(); err != nil {
+	if err := alive(commands); err != nil {
 		return fmt.Errorf("program %s: %w", p.label, err)
 	}
 	encoder, err := d.raw.TryCreateCommandEncoder(nil)
@@ -340,7 +371,7 @@ func (p *Program) Run() error {
 		return fmt.Errorf("program %s: %w", p.label, err)
 	}
 	defer encoder.Release()
-	if err := encode(encoder, p.commands); err != nil {
+	if err := encode(encoder, commands); err != nil {
 		return fmt.Errorf("program %s: %w", p.label, err)
 	}
 	if err := d.submit(encoder); err != nil {
@@ -350,8 +381,8 @@ func (p *Program) Run() error {
 }
 
 // alive checks that nothing the commands name was closed.
-func (p *Program) alive() error {
-	for _, c := range p.commands {
+func alive(commands []command) error {
+	for _, c := range commands {
 		if c.kernel != nil && (c.kernel.pipeline == nil || c.group == nil) {
 			return fmt.Errorf("kernel %s is closed", c.label)
 		}

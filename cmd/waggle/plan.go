@@ -42,6 +42,12 @@ func measures(p sd.PartPlan) (text string) {
 	if p.Runs > 1 {
 		text += fmt.Sprintf("  in %d runs", p.Runs)
 	}
+	if p.Host > 0 {
+		text += fmt.Sprintf("  by bands of %s, %s in the host's memory", mb(int64(p.Band)), mb(p.Host))
+	}
+	if p.Streamed > 0 {
+		text += fmt.Sprintf("  %s of weights uploaded in each run", mb(p.Streamed))
+	}
 	return text
 }
 

@@ -5,7 +5,7 @@ type band struct{ first, rows, firstInput, inputRows int }
 
 // rowBands cuts a value into runs of rows that one binding and one dispatch can take.
 func (c *compiler) rowBands(v valueInfo) []band {
-	limits := c.runtime.limits
+	limits := c.limits
 	most := max(min(int(limits.Binding)/(16*v.quads()), tileRows*limits.Workgroups)/64*64, 64)
 	var bands []band
 	for first := 0; first < v.rows(); first += most {
@@ -54,14 +54,14 @@ func (w window) inputLines(from, to int) (first, end int) {
 // in by bands, its operand fits an image. Bands start at multiples of 16 lines, as binding offsets need.
 func (c *compiler) matrixBands(s *stage) []band {
 	x, y, w := c.values[s.in[0].value], c.values[s.out], c.window(s)
-	limits := c.runtime.limits
+	limits := c.limits
 	resultRows := int(limits.Binding) / (16 * y.quads())
 	operandRows := x.rows()
 	switch {
 	case c.runtime.family != Subgroup:
 		operandRows = int(limits.Binding) / (16 * x.quads())
 	case c.isBanded(x):
-		operandRows = c.runtime.imageLimit / x.quads()
+		operandRows = c.imageLimit / x.quads()
 	}
 	if resultRows >= y.rows() && operandRows >= x.rows() {
 		return []band{{0, y.rows(), 0, x.rows()}}

@@ -94,7 +94,10 @@ func (w *Weights) changed(n *Node, key string) (gpu.Memory, error) {
 		return nil, err
 	}
 	if ok {
-		err = w.merge(n, s, parts, wide)
+		var base gpu.Memory
+		if base, err = w.base.matrix(n); err == nil {
+			err = w.merge(base, s, parts, wide)
+		}
 	} else {
 		err = w.uploadWide(n, s, wide)
 	}
@@ -170,12 +173,33 @@ func (w *Weights) lowRank(n *Node, s matrixShape) ([]lowRankPart, bool) {
 	return parts, true
 }
 
-// merge adds low-rank changes to the base's matrix on the device.
-func (w *Weights) merge(n *Node, s matrixShape, parts []lowRankPart, wide closer) error {
+// bringChanged makes a wide matrix in memory that it shares with others; the base's is there for as long as that takes.
+// Called with the lock held.
+func (w *Weights) bringChanged(n *Node, to closer) error {
+	s := w.shapeOf(n)
+	parts, ok := w.lowRank(n, s)
+	if !ok {
+		return w.uploadWide(n, s, to)
+	}
+	if key := matrixKey(n.Joined); !w.base.has(key) {
+		w.base.mu.Lock()
+		base, err := w.base.pack(n, key)
+		w.base.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		defer base.Close()
+		return w.merge(base, s, parts, to)
+	}
 	base, err := w.base.matrix(n)
 	if err != nil {
 		return err
 	}
+	return w.merge(base, s, parts, to)
+}
+
+// merge adds low-rank changes to the base's matrix on the device.
+func (w *Weights) merge(base gpu.Memory, s matrixShape, parts []lowRankPart, wide closer) error {
 	device := w.runtime.device
 	for _, part := range parts {
 		name, constants, params, inputs := w.mergeKernel(s, part)

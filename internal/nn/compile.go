@@ -10,18 +10,24 @@ import (
 
 // compiler turns one graph into programs.
 type compiler struct {
-	runtime  *Runtime
-	weights  *Weights
-	source   weights.Source
-	values   []valueInfo
-	stages   []stage // in the order they run: per job, per step
-	producer map[int]int
+	runtime *Runtime
+	weights *Weights
+	source  weights.Source
+	saving  Saving
+	limits  gpu.Limits // the runtime's, or less
+	// imageLimit is the largest image of an activation, in texels.
+	imageLimit int
+	values     []valueInfo
+	stages     []stage // in the order they run: per job, per step
+	producer   map[int]int
 	placement
+	streaming
 
 	outputs  map[string]int  // value of each output
 	programs [2]*gpu.Program // by rate
 	buffers  []*gpu.Buffer   // by block
 	images   []*gpu.Image
+	hosts    [][]byte             // blocks in the host's memory
 	uses     map[string]kernelUse // kernels noted by the first pass of emission; nil in the second
 	err      error
 }
@@ -33,7 +39,7 @@ func newCompiler(r *Runtime, g *Graph, w *Weights) (*compiler, error) {
 		return nil, err
 	}
 	slices.SortStableFunc(f.stages, func(a, b stage) int { return int(a.rate) - int(b.rate) })
-	c := &compiler{runtime: r, weights: w, source: g.source, values: f.values, stages: f.stages, producer: map[int]int{}, outputs: map[string]int{}}
+	c := &compiler{runtime: r, weights: w, source: g.source, saving: g.saving, limits: r.limits, imageLimit: r.imageLimit, values: f.values, stages: f.stages, producer: map[int]int{}, outputs: map[string]int{}}
 	for i, s := range c.stages {
 		c.producer[s.out] = i
 	}
@@ -43,7 +49,13 @@ func newCompiler(r *Runtime, g *Graph, w *Weights) (*compiler, error) {
 	if err := c.checkStages(); err != nil {
 		return nil, err
 	}
+	if band := g.saving.Band; band > 0 {
+		c.limits.Binding, c.imageLimit = min(c.limits.Binding, uint64(band)), min(c.imageLimit, band/16)
+	}
 	c.layout()
+	if err := c.stream(); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -161,5 +173,8 @@ func (c *compiler) allocate() error {
 		}
 		c.images = append(c.images, im)
 	}
-	return nil
+	for _, size := range c.blocks[hostMemory] {
+		c.hosts = append(c.hosts, make([]byte, size))
+	}
+	return c.allocateRing()
 }

@@ -208,15 +208,8 @@ func (c *compiler) emitGroupNorm(i int, s *stage) {
 	block := normBlock(ceil(v.quads(), lanes))
 	constants := shaders.Constants{"LANES": u32(lanes), "BLOCK": u32(block)}
 	across := ceil(v.quads(), lanes*block)
-	shift, shiftStride := c.whole(x), g.pixels*v.quads()
+	shift, shiftStride := c.normShift(s, own)
 	bands := c.normBands(s)
-	if own.shift != nil {
-		shift, shiftStride = c.part(own.shift), v.quads()
-		for n := range g.pictures {
-			row := 16 * v.quads()
-			c.program(s).Copy(c.buffer(own.shift), uint64(n*row), c.buffer(c.homes[x].buffer), uint64(n*g.pixels*row), uint64(row))
-		}
-	}
 	for _, b := range bands {
 		// A band lies within one picture, or is the whole tensor.
 		counts := [3]int{ceil(b.rows, g.chunk), across, 1}
@@ -225,7 +218,7 @@ func (c *compiler) emitGroupNorm(i int, s *stage) {
 		}
 		firstChunk := b.first/g.pixels*g.chunks + b.first%g.pixels/g.chunk
 		c.dispatch(s, "group_norm_sums", constants, []int{g.pixels, v.quads(), g.chunk, g.chunks, firstChunk, b.first, shiftStride}, counts,
-			gpu.Read(c.rows(x, b.first, b.rows)), gpu.Read(shift), gpu.Write(c.part(own.sums)))
+			gpu.Read(c.bring(s, own.source, x, b.first, b.rows)), gpu.Read(shift), gpu.Write(c.part(own.sums)))
 	}
 	w, b := c.normWeights(s)
 	c.dispatch(s, "group_norm_finish", nil,
@@ -236,18 +229,39 @@ func (c *compiler) emitGroupNorm(i int, s *stage) {
 	}
 	for _, p := range c.rowBands(v) {
 		y, image, toImage := c.target(s, p.first, p.rows)
-		c.applyNorm(s, i, p.first, p.rows, y, image, toImage)
+		c.applyNorm(s, i, nil, p.first, p.rows, y, image, toImage)
 	}
 }
 
-// applyNorm records the last part of group norm i for a run of rows. It runs in the program of stage s.
-func (c *compiler) applyNorm(s *stage, i, first, rows int, y, image gpu.Binding, toImage bool) {
+// normShift are the first pixels of the pictures, around which a group norm sums, and the distance between them in vec4s:
+// in the operand itself, or copied where that is in bands.
+func (c *compiler) normShift(s *stage, own scratch) (gpu.Memory, int) {
+	x, g := s.in[0].value, c.norm(s)
+	v := c.values[x]
+	if own.shift == nil {
+		return c.whole(x), g.pixels * v.quads()
+	}
+	row, to := 16*v.quads(), c.buffer(own.shift)
+	for n := range g.pictures {
+		if h := c.homes[x].host; h != nil {
+			from := c.hosts[h.block][n*g.pixels*row:][:row]
+			c.program(s).Host(func() error { return c.runtime.device.Write(to, uint64(n*row), from) })
+		} else {
+			c.program(s).Copy(to, uint64(n*row), c.buffer(c.homes[x].buffer), uint64(n*g.pixels*row), uint64(row))
+		}
+	}
+	return c.part(own.shift), v.quads()
+}
+
+// applyNorm records the last part of group norm i for a run of rows, which come into source if the host has them. It runs in
+// the program of stage s.
+func (c *compiler) applyNorm(s *stage, i int, source *request, first, rows int, y, image gpu.Binding, toImage bool) {
 	norm := &c.stages[i]
 	x := norm.in[0].value
 	v := c.values[x]
 	c.dispatch(s, "group_norm_apply", shaders.Constants{"TO_IMAGE": flag(toImage), "ACTIVATION": u32(int(norm.activation))},
 		[]int{rows, v.quads(), first, c.norm(norm).pixels}, tileCounts(v.quads(), rows),
-		gpu.Read(c.rows(x, first, rows)), gpu.Read(c.part(c.placement.scratch[i].factors)), y, image)
+		gpu.Read(c.bring(s, source, x, first, rows)), gpu.Read(c.part(c.placement.scratch[i].factors)), y, image)
 }
 
 // normBlock is how many vec4s a lane sums side by side: few variants, so that few kernels are compiled.

@@ -45,7 +45,7 @@ func (r *Runtime) productTile(rows, columns int) tile {
 
 func (c *compiler) emitMatrix(i int, s *stage) {
 	x, y, w := c.values[s.in[0].value], c.values[s.out], c.window(s)
-	weight, err := c.weights.matrix(s.node)
+	weight, err := c.matrix(s)
 	if err != nil {
 		c.fail("%w", err)
 		return
@@ -75,13 +75,15 @@ func (c *compiler) emitMatrix(i int, s *stage) {
 			vector = gpu.Read(c.whole(s.vector.value))
 		}
 		if s.residual.is() {
-			residual = gpu.Read(c.rows(s.residual.value, b.first, b.rows))
+			residual = gpu.Read(c.bring(s, c.placement.scratch[i].rest, s.residual.value, b.first, b.rows))
 		}
+		result, done := c.place(i, s, b)
 		params := []int{b.rows, b.first, firstInput, x.quads(), ceil(x.shape.Channels(), t.inputs), y.quads(),
 			w.width, w.height, w.inWidth, w.inHeight, w.stride, w.doubling, w.padding,
 			boolInt(s.vector.is()) + 2*boolInt(s.residual.is())}
 		c.dispatch(s, t.name, constants, params, [3]int{ceil(b.rows, t.rows), ceil(y.shape.Channels(), t.columns), 1},
-			operand, gpu.Read(weight), gpu.Read(bias), vector, residual, gpu.Write(c.rows(s.out, b.first, b.rows)))
+			operand, gpu.Read(weight), gpu.Read(bias), vector, residual, gpu.Write(result))
+		done()
 	}
 }
 
@@ -107,20 +109,29 @@ func (c *compiler) emitGated(i int, s *stage, weight, bias gpu.Memory) {
 
 // operandBand brings in the rows of the operand that band b needs, and says which row comes first.
 func (c *compiler) operandBand(i int, s *stage, b band) (gpu.Binding, int) {
-	x := s.in[0].value
-	v, h, own := c.values[x], c.homes[x], c.placement.scratch[i].band
+	x, own := s.in[0].value, c.placement.scratch[i]
+	v, h, toImage := c.values[x], c.homes[x], c.runtime.family == Subgroup
 	switch {
-	case c.runtime.family != Subgroup:
+	case h.virtual >= 0 && toImage:
+		c.applyNorm(s, h.virtual, own.source, b.firstInput, b.inputRows, gpu.None(), gpu.Write(c.image(own.band)), true)
+	case h.virtual >= 0:
+		band := gpu.Range{Buffer: c.buffer(own.band), Size: uint64(16 * b.inputRows * v.quads())}
+		c.applyNorm(s, h.virtual, own.source, b.firstInput, b.inputRows, gpu.Write(band), gpu.None(), false)
+		return gpu.Read(band), b.firstInput
+	case h.host != nil && !toImage:
+		return gpu.Read(c.bring(s, own.source, x, b.firstInput, b.inputRows)), b.firstInput
+	case h.host != nil:
+		c.bring(s, own.source, x, b.firstInput, b.inputRows)
+		c.program(s).CopyToImage(c.image(own.band), c.buffer(own.source), 0, b.inputRows*v.quads())
+	case !toImage:
 		first := b.firstInput / 16 * 16 // binding offsets go in steps of 256 bytes
 		return gpu.Read(c.rows(x, first, b.firstInput+b.inputRows-first)), first
-	case own == nil:
+	case own.band == nil:
 		return gpu.Read(c.image(h.image)), 0
-	case h.virtual >= 0:
-		c.applyNorm(s, h.virtual, b.firstInput, b.inputRows, gpu.None(), gpu.Write(c.image(own)), true)
 	default:
-		c.program(s).CopyToImage(c.image(own), c.buffer(h.buffer), uint64(16*b.firstInput*v.quads()), b.inputRows*v.quads())
+		c.program(s).CopyToImage(c.image(own.band), c.buffer(h.buffer), uint64(16*b.firstInput*v.quads()), b.inputRows*v.quads())
 	}
-	return gpu.Read(c.image(own)), b.firstInput
+	return gpu.Read(c.image(own.band)), b.firstInput
 }
 
 // isWide reports whether an attention has one head too wide for a lane's registers: it then goes as two products with a

@@ -104,5 +104,8 @@ func (e *Executable) Close() {
 	for _, im := range e.images {
 		im.Close()
 	}
-	e.buffers, e.images = nil, nil
+	for _, s := range e.slots {
+		s.Close()
+	}
+	e.buffers, e.images, e.slots, e.hosts = nil, nil, nil, nil
 }

@@ -107,6 +107,7 @@ type graphState struct {
 	nodes   []Node
 	outputs map[string]int
 	inputs  map[string]int
+	saving  Saving
 	err     error
 }
 

@@ -9,12 +9,14 @@ import (
 // its one reader then makes it band by band. Memory is planned as a whole before anything is allocated: values whose
 // lifetimes do not overlap share memory.
 
-// memoryKind tells buffers (sizes in bytes) from images (sizes in texels).
+// memoryKind tells buffers (sizes in bytes) from images (sizes in texels) and the host's memory (bytes).
 type memoryKind uint8
 
 const (
 	bufferMemory memoryKind = iota
 	imageMemory
+	hostMemory
+	memoryKinds
 )
 
 // forever is the end of the lifetime of what outlasts a run: inputs, outputs, values made less often than they are read.
@@ -32,13 +34,15 @@ type request struct {
 // home is where a value lives.
 type home struct {
 	buffer, image *request
-	virtual       int // index of the stage whose result is made band by band by its reader, or -1
+	host          *request // then the others are nil: see host.go
+	virtual       int      // index of the stage whose result is made band by band by its reader, or -1
 }
 
 // scratch is memory that one stage needs for itself.
 type scratch struct {
 	sums, factors, shift *request // group norm
 	band                 *request // an operand brought in by bands
+	source, rest, result *request // bands of values in the host's memory: operand, residual, result
 	scores, weights      *request // attention with one wide head: raw scores, and after the softmax
 }
 
@@ -47,7 +51,7 @@ type placement struct {
 	homes    []home
 	scratch  []scratch
 	requests []*request
-	blocks   [2][]int // sizes of the blocks of each kind
+	blocks   [memoryKinds][]int // sizes of the blocks of each kind
 }
 
 // layout decides where everything lives.
@@ -143,12 +147,15 @@ func (c *compiler) makesImage(s *stage) bool {
 }
 
 // isBanded reports whether an operand is too large for one image and is brought in by bands of rows.
-func (c *compiler) isBanded(v valueInfo) bool { return v.rows()*v.quads() > c.runtime.imageLimit }
+func (c *compiler) isBanded(v valueInfo) bool { return v.rows()*v.quads() > c.imageLimit }
 
 // virtualReader is the stage that alone reads value v and makes it band by band, or -1.
 func (c *compiler) virtualReader(v int) int {
 	producer, ok := c.producer[v]
-	if !ok || c.stages[producer].op != OpGroupNorm || c.values[v].output || c.runtime.family != Subgroup || !c.isBanded(c.values[v]) {
+	if !ok || c.stages[producer].op != OpGroupNorm || c.values[v].output {
+		return -1
+	}
+	if !c.isLarge(c.values[v]) && (c.runtime.family != Subgroup || !c.isBanded(c.values[v])) {
 		return -1
 	}
 	reader := -1
@@ -171,6 +178,10 @@ func (c *compiler) placeValue(v int, sp span) {
 	value, h := c.values[v], &c.placement.homes[v]
 	if c.virtualReader(v) >= 0 {
 		h.virtual = c.producer[v]
+		return
+	}
+	if c.goesToHost(v) {
+		h.host = c.request("value", hostMemory, 16*value.texels(), sp)
 		return
 	}
 	needBuffer, needImage := value.input != "" || value.output, false
@@ -222,10 +233,12 @@ func (c *compiler) placeScratch(i int) {
 		if len(c.rowBands(v)) > 1 {
 			own.shift = c.request("shift", bufferMemory, 16*g.pictures*v.quads(), here)
 		}
+		c.placeNormBands(s, own, here)
 	case OpLinear, OpConv:
 		if c.runtime.family == Subgroup && c.isBanded(c.values[s.in[0].value]) {
 			own.band = c.request("band", imageMemory, c.largestBand(s), here)
 		}
+		c.placeMatrixBands(s, own, here)
 	case OpAttention:
 		if c.isWide(s) {
 			rows, keys := c.wideRows(s), s.in[1].shape[1]
@@ -241,10 +254,10 @@ func (c *compiler) placeScratch(i int) {
 
 // assign gives every request a block: the largest first, each into the first block of its kind that is free over its
 // lifetime. It returns the sizes of the blocks. (Greedy by size, Pisarchyk and Lee 2020, arXiv:2001.03288.)
-func assign(requests []*request) (blocks [2][]int) {
+func assign(requests []*request) (blocks [memoryKinds][]int) {
 	order := slices.Clone(requests)
 	slices.SortStableFunc(order, func(a, b *request) int { return b.size - a.size })
-	var users [2][][]*request
+	var users [memoryKinds][][]*request
 	for _, r := range order {
 		r.block = slices.IndexFunc(users[r.kind], func(others []*request) bool {
 			return !slices.ContainsFunc(others, func(o *request) bool { return r.from <= o.to && o.from <= r.to })

@@ -97,22 +97,23 @@ func (w *Weights) matrix(n *Node) (gpu.Memory, error) {
 	if w.base != nil {
 		return w.changed(n, key)
 	}
+	m, err := w.pack(n, key)
+	if err != nil {
+		return nil, err
+	}
+	return w.keep(key, m), nil
+}
+
+// pack makes the packed weight of a node. Called with the lock held.
+func (w *Weights) pack(n *Node, key string) (closer, error) {
 	halves, shape, err := w.joined(n)
 	if err != nil {
 		return nil, err
 	}
 	if w.runtime.family == Subgroup {
-		im, err := w.packImage(key, halves, shape)
-		if err == nil {
-			w.images[key] = im
-		}
-		return im, err
+		return w.packImage(key, halves, shape)
 	}
-	b, err := w.newBuffer(key, halvesToBytes(packTiles(bytesToHalves(halves), shape.out, shape.in, shape.taps)))
-	if err == nil {
-		w.buffers[key] = b
-	}
-	return b, err
+	return w.newBuffer(key, halvesToBytes(packTiles(bytesToHalves(halves), shape.out, shape.in, shape.taps)))
 }
 
 // matrixShape of a linear or a convolution: [out, in, taps].
@@ -161,29 +162,60 @@ func (w *Weights) halves(name string) ([]byte, error) {
 	return halvesToBytes(halves), err
 }
 
-// packImage uploads weights [out,in,taps] in the order of conv_subgroup, a few megabytes at a time.
+// packImage makes an image of weights [out,in,taps].
 func (w *Weights) packImage(label string, halves []byte, s matrixShape) (*gpu.Image, error) {
-	p := panels{matrixShape: s, lanes: w.runtime.lanes}
-	im, err := w.runtime.device.NewImage(label, gpu.Uint4, p.texels())
+	im, err := w.runtime.device.NewImage(label, gpu.Uint4, panels{matrixShape: s, lanes: w.runtime.lanes}.texels())
 	if err != nil {
 		return nil, err
 	}
+	if err := w.fillImage(im, halves, s); err != nil {
+		im.Close()
+		return nil, err
+	}
+	return im, nil
+}
+
+// fillImage uploads weights [out,in,taps] in the order of conv_subgroup, a few megabytes at a time.
+func (w *Weights) fillImage(im *gpu.Image, halves []byte, s matrixShape) error {
+	p := panels{matrixShape: s, lanes: w.runtime.lanes}
 	const linesAtOnce = 128 // 4 MB
-	lines := im.Texels() / gpu.ImageWidth
+	lines := ceil(p.texels(), gpu.ImageWidth)
 	for first := 0; first < lines; first += linesAtOnce {
 		count := min(linesAtOnce, lines-first)
 		data := w.stage(count * gpu.ImageWidth * 16)
 		p.pack(data, halves, first*gpu.ImageWidth)
 		if err := w.runtime.device.WriteImage(im, first, data); err != nil {
-			im.Close()
-			return nil, err
+			return err
 		}
 		if err := w.sent(len(data)); err != nil {
-			im.Close()
-			return nil, err
+			return err
 		}
 	}
-	return im, nil
+	return nil
+}
+
+// bring uploads a packed weight into memory that it shares with others.
+func (w *Weights) bring(n *Node, to closer) error {
+	if w.base != nil && !w.wide(n) {
+		return w.base.bring(n, to)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.base != nil {
+		return w.bringChanged(n, to)
+	}
+	halves, shape, err := w.joined(n)
+	if err != nil {
+		return err
+	}
+	if im, ok := to.(*gpu.Image); ok {
+		return w.fillImage(im, halves, shape)
+	}
+	data := halvesToBytes(packTiles(bytesToHalves(halves), shape.out, shape.in, shape.taps))
+	if err := w.runtime.device.Write(to.(*gpu.Buffer), 0, data); err != nil {
+		return err
+	}
+	return w.sent(len(data))
 }
 
 // stage gives zeroed memory for one upload.

@@ -60,6 +60,11 @@ func (s *stock) add(key string, source weights.Source, need nn.MemoryPlan) (out 
 		out.weights = append(out.weights, least)
 		delete(s.weights, least)
 	}
+	if s.excess(need) > 0 && s.weights[source] > 0 { // it was run in another way, with more of its weights
+		out.weights = append(out.weights, source)
+		delete(s.weights, source)
+		need.Missing = need.Weights
+	}
 	s.programs = append(s.programs, stocked{key, source, need.Activations()})
 	s.weights[source] += need.Missing
 	return out
@@ -120,51 +125,6 @@ func (e *BudgetError) Unwrap() error { return gpu.ErrOutOfMemory }
 
 // mb is a number of bytes in MB, rounded up.
 func mb(bytes int64) int64 { return (bytes + 999_999) / 1e6 }
-
-// part is a network as a picture needs it.
-type part struct {
-	name   string
-	phase  string // of a picture, in which it is used
-	source weights.Source
-	rows   int                      // of its batch, which are independent of each other
-	graph  func(rows int) *nn.Graph // for so many of them
-}
-
-// way is how a network is run within the budget.
-type way struct {
-	graph *nn.Graph
-	runs  int // of the graph, one after another, for the whole batch
-	need  nn.MemoryPlan
-}
-
-// fit finds the cheapest way to run a network within the budget.
-func (p *Pipeline) fit(n part) (way, error) {
-	var first, least int64
-	for _, runs := range divisors(n.rows) {
-		w := way{graph: n.graph(n.rows / runs), runs: runs}
-		var err error
-		if w.need, err = p.compiler.plan(w.graph, n.source); err != nil {
-			return way{}, err
-		}
-		if least = w.need.Total(); p.budget == 0 || least <= p.budget {
-			return w, nil
-		}
-		if runs == 1 {
-			first = least
-		}
-	}
-	return way{}, &BudgetError{Need: first, Least: least, Budget: p.budget}
-}
-
-// divisors of n, in rising order.
-func divisors(n int) (all []int) {
-	for d := 1; d <= n; d++ {
-		if n%d == 0 {
-			all = append(all, d)
-		}
-	}
-	return all
-}
 
 // stock is what the pipeline has on the device now.
 func (p *Pipeline) stock() *stock {

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"waggle/internal/models"
-	"waggle/internal/nn"
 	"waggle/internal/sampler"
 	"waggle/internal/tokenizer"
 )
@@ -98,9 +97,7 @@ func (p *Pipeline) Generate(ctx context.Context, r Request, onStep func(Progress
 
 // decode turns a latent [C,H,W] into a picture [height,width,3] of about −1…1.
 func (p *Pipeline) decode(s settings, x []float32) ([]float32, error) {
-	decoder, err := p.program(fmt.Sprint("decode ", s.height, s.width), p.networks.vae.tensors, func() *nn.Graph {
-		return decodeGraph(p.networks.vae, s.height, s.width)
-	})
+	decoder, err := p.batchProgram(fmt.Sprint("decode ", s.height, s.width), p.decoderPart(s.height, s.width))
 	if err != nil {
 		return nil, fmt.Errorf("decoder: %w", err)
 	}

@@ -25,7 +25,8 @@ type Plan struct {
 // PartPlan is the need of one network.
 type PartPlan struct {
 	Name string `json:"name"`
-	Runs int    `json:"runs"` // one after another for the whole batch, so that less is there at a time
+	Runs int    `json:"runs"`           // one after another for the whole batch, so that less is there at a time
+	Band int    `json:"band,omitempty"` // most bytes of a value that are there at a time; the rest is in the host's memory
 	nn.MemoryPlan
 }
 
@@ -107,7 +108,7 @@ func (plan *Plan) add(p *Pipeline, n part, device *stock) error {
 	w.need.Missing = w.need.Weights // a plan begins with an empty device
 	out := device.add(n.name, n.source, w.need)
 	plan.Unloads = plan.Unloads || len(out.weights) > 0
-	plan.Parts = append(plan.Parts, PartPlan{n.name, w.runs, w.need})
+	plan.Parts = append(plan.Parts, PartPlan{n.name, w.runs, w.saving.Band, w.need})
 	phase := Phase{n.phase, device.bytes()}
 	if last := len(plan.Phases) - 1; last >= 0 && plan.Phases[last].Name == phase.Name {
 		plan.Phases[last].Bytes = max(plan.Phases[last].Bytes, phase.Bytes)
@@ -122,11 +123,16 @@ func (p *Pipeline) parts(s settings, shape Shape, batch int) (parts []part) {
 	for i, text := range p.networks.text {
 		parts = append(parts, part{fmt.Sprintf("text encoder %d", i+1), "encode", text.tensors, 1, func(int) *nn.Graph {
 			return textGraph(text, text.config.skip(s.ClipSkip))
-		}})
+		}, false})
 	}
-	return append(parts, p.unetPart(shape, batch), part{"decoder", "decode", p.networks.vae.tensors, 1, func(int) *nn.Graph {
-		return decodeGraph(p.networks.vae, s.height, s.width)
-	}})
+	return append(parts, p.unetPart(shape, batch), p.decoderPart(s.height, s.width))
+}
+
+// decoderPart makes a picture of a latent of height × width cells.
+func (p *Pipeline) decoderPart(height, width int) part {
+	return part{"decoder", "decode", p.networks.vae.tensors, 1, func(int) *nn.Graph {
+		return decodeGraph(p.networks.vae, height, width)
+	}, true}
 }
 
 // unetPart is the UNet of so many drawings of a shape.
@@ -134,7 +140,7 @@ func (p *Pipeline) unetPart(s Shape, batch int) part {
 	factor := p.networks.vae.config.Factor()
 	return part{"unet", "step", p.networks.unet.tensors, batch * s.Passes, func(rows int) *nn.Graph {
 		return unetGraph(p.networks.unet, rows, s.Height/factor, s.Width/factor, s.Tokens)
-	}}
+	}, false}
 }
 
 // smallerBatches is the memory of the programs for 1 to batch-1 drawings, as far as they are kept at a time.
