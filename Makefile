@@ -1,6 +1,6 @@
 # make run     a picture, then the web page        make test    what must pass before a change lands
 # make         bin/waggle                          make check   the same, on a machine known to be ready
-.PHONY: api-fuzz all wasm run test check conformance chaos soak bench bench-peers generate train doctor references
+.PHONY: api-fuzz fuzz all wasm run test check conformance chaos soak bench bench-peers generate train doctor references
 
 all: wasm
 	go build -trimpath -ldflags='-s -w' -o bin/waggle ./cmd/waggle
@@ -43,6 +43,10 @@ soak: wasm
 api-fuzz: all
 	@scripts/driver
 	@scripts/api-fuzz
+
+# Every parser of foreign bytes, fed with what nobody thought of. FUZZTIME=1h FUZZ='weights\.' make fuzz for an hour on each of some.
+fuzz: wasm
+	@scripts/fuzz
 
 # A whole picture, then every kernel of a family at shapes of Stable Diffusion 1.5. KERNELS=tiled on a GPU.
 KERNELS ?= subgroup
