@@ -30,12 +30,12 @@ def inputs(name):
     return made
 
 
-def predict(name, given):
+def predict(name, given, net=networks.unet):
     def compute(dtype):
-        net = networks.unet(name, dtype)
+        net_of = net(name, dtype)
         of = {k: torch.from_numpy(v).to(dtype) for k, v in given.items()}
         added = {k: of[k] for k in ("text_embeds", "time_ids") if k in of}
-        return {f"eps_t{i}": net(of["sample"], t, of["ctx"], added_cond_kwargs=added, timestep_cond=of.get("time_cond")).sample
+        return {f"eps_t{i}": net_of(of["sample"], t, of["ctx"], added_cond_kwargs=added, timestep_cond=of.get("time_cond")).sample
                 for i, t in enumerate(TIMES)}
     return compute
 

@@ -8,7 +8,7 @@ import pathlib
 import diffusers
 import torch
 
-SETS = ["models", "forwards", "samplers", "runs"]
+SETS = ["models", "forwards", "samplers", "runs", "formats"]
 
 
 def main():
