@@ -1,51 +1,20 @@
 package picture
 
-import (
-	"bytes"
-	"encoding/binary"
-	"image"
-)
+import "image"
 
 // exifOrientation is the value, 1 to 8, of the EXIF tag by which cameras say how they were held; 1, upright, where a
 // JPEG file does not say. CIPA DC-008, tag 0x0112.
 func exifOrientation(file []byte) int {
-	for rest := file[min(2, len(file)):]; len(rest) >= 4 && rest[0] == 0xFF; {
-		const scan, app1 = 0xDA, 0xE1
-		kind, length := rest[1], int(binary.BigEndian.Uint16(rest[2:]))
-		if kind == scan || length < 2 || length+2 > len(rest) {
-			return 1
-		}
-		if tiff, ok := bytes.CutPrefix(rest[4:length+2], []byte("Exif\x00\x00")); ok && kind == app1 {
-			return tiffOrientation(tiff)
-		}
-		rest = rest[length+2:]
-	}
-	return 1
-}
-
-// tiffOrientation looks through the first directory of a TIFF block.
-func tiffOrientation(tiff []byte) int {
-	var order binary.ByteOrder = binary.BigEndian
-	if bytes.HasPrefix(tiff, []byte("II")) {
-		order = binary.LittleEndian
-	}
+	const orientationTag = 0x0112
+	tiff := jpegExif(file)
 	if len(tiff) < 8 {
 		return 1
 	}
-	at := uint64(order.Uint32(tiff[4:]))
-	if at+2 > uint64(len(tiff)) {
-		return 1
-	}
-	const entryBytes, orientationTag = 12, 0x0112 // an entry is tag, type, count, value
-	entries := tiff[at+2:]
-	for range order.Uint16(tiff[at:]) {
-		if len(entries) < entryBytes {
-			return 1
-		}
-		if value := int(order.Uint16(entries[8:])); order.Uint16(entries) == orientationTag && value >= 1 && value <= 8 {
+	order := tiffOrder(tiff)
+	if entry, ok := tiffEntries(tiff, order, order.Uint32(tiff[4:]))[orientationTag]; ok {
+		if value := int(order.Uint16(entry[8:])); value >= 1 && value <= 8 {
 			return value
 		}
-		entries = entries[entryBytes:]
 	}
 	return 1
 }
