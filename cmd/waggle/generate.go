@@ -17,6 +17,7 @@ import (
 
 type generateCommand struct {
 	pictureFlags `embed:""`
+	fromFlag     `embed:""`
 
 	Size string `help:"WIDTHxHEIGHT in pixels, multiples of 8; one number for a square."`
 	Plan bool   `help:"Print the memory that the picture needs and make nothing."`
@@ -27,6 +28,9 @@ type generateCommand struct {
 // Run makes the pictures one after the other; each is written as soon as it is done.
 func (c *generateCommand) Run(ctx context.Context) error {
 	began := time.Now()
+	if err := c.replay(); err != nil {
+		return err
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -71,14 +75,37 @@ func (c *generateCommand) check() error {
 	switch {
 	case c.Plan && c.Server != "":
 		return errors.New("--plan is of this machine: leave --server out")
-	case c.Plan:
+	case c.Plan && c.Prompt != "":
 		return nil
 	}
 	return c.pictureFlags.check()
 }
 
+// replay takes what --from says, and tells so.
+func (c *generateCommand) replay() error {
+	if c.From == "" {
+		return nil
+	}
+	if err := c.take(c); err != nil {
+		return err
+	}
+	if c.Server == "" {
+		c.model(c)
+	} else if !c.given["model"] && c.recipe.Model != "" {
+		c.Model = c.recipe.Model
+	}
+	show := newProgress(c.JSON)
+	for _, text := range c.said {
+		show.note("%s", plainText(text))
+	}
+	return nil
+}
+
 // setSize is what only a picture from nothing has.
 func (c *generateCommand) setSize(r *job.Request) error {
+	if c.extra != nil {
+		c.extra(r)
+	}
 	if c.Size == "" {
 		return nil
 	}

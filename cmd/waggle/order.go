@@ -13,7 +13,7 @@ import (
 
 // pictureFlags are those of every command that has a picture made.
 type pictureFlags struct {
-	Prompt string `arg:"" help:"What to draw."`
+	Prompt string `arg:"" optional:"" help:"What to draw."`
 	Output string `short:"o" default:"waggle.png" type:"path" help:"PNG file to write; with --batch a number is added."`
 
 	Negative  string   `help:"What to stay away from."`
@@ -28,6 +28,9 @@ type pictureFlags struct {
 	Precision string   `default:"auto" enum:"auto,f32" help:"auto or f32."`
 	JSON      bool     `name:"json" help:"Print one JSON object a line instead of progress for people."`
 
+	Eta    *float64  `help:"Share of new noise that a sampler makes, 0 to 1 (the sampler's own otherwise)."`
+	Sigmas []float64 `placeholder:"LIST" help:"Noise levels of one's own in place of --schedule and --steps: falling, the last one 0, such as 14.6,5,1,0."`
+
 	Server string `placeholder:"URL" help:"Let this server or queen make the picture, as http://host:port or https://host:port, instead of this machine."`
 	Token  string `env:"WAGGLE_TOKEN" help:"The server's bearer token."`
 	Hive   string `help:"With a queen: only workers of this hive."`
@@ -39,6 +42,9 @@ type pictureFlags struct {
 
 // check finds out before the work what needs neither model nor server to be known.
 func (f *pictureFlags) check() error {
+	if f.Prompt == "" {
+		return errors.New("what shall be drawn? Give a prompt, such as: waggle generate \"a red circle\"")
+	}
 	if f.Server == "" {
 		for flag, set := range map[string]bool{"--detach": f.Detach, "--hive": f.Hive != "", "--worker": f.Worker != ""} {
 			if set {
@@ -98,6 +104,12 @@ func (f *pictureFlags) apply(r *job.Request) {
 	}
 	if f.Schedule != "" {
 		r.Schedule = f.Schedule
+	}
+	if f.Eta != nil {
+		r.Eta = f.Eta
+	}
+	if f.Sigmas != nil {
+		r.Sigmas, r.Steps = f.Sigmas, len(f.Sigmas)-1
 	}
 	seed := job.RandomSeed()
 	if f.Seed != nil {

@@ -13,8 +13,9 @@ import (
 // walked backwards from the node that samples. Hostile graphs are bounded: by the length of the text, in nodes, and in the
 // steps of a walk, so that circles end.
 const (
-	mostNodes = 5000
-	mostHops  = 100
+	mostNodes   = 5000
+	mostHops    = 100
+	longestName = 400 // bytes, of a file
 )
 
 // node is a node of a graph: its inputs are values or links to other nodes.
@@ -264,7 +265,7 @@ func (c *comfy) readModel(n *node) {
 
 func (c *comfy) readLoRA(n *node) {
 	name, strength := fileName(c.text(n, "lora_name")), c.number(n, "strength_model")
-	if name == "" || strings.ContainsAny(name, "<>:") {
+	if name == "" || len(name) > longestName || strings.ContainsAny(name, "<>:") {
 		c.note("LoRA %q has a name that cannot be written in a prompt", clipped(name))
 		return
 	}
