@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/alecthomas/kong"
-
 	"waggle/internal/job"
 	"waggle/internal/models"
 	"waggle/internal/picture"
@@ -22,21 +20,9 @@ import (
 type fromFlag struct {
 	From string `placeholder:"FILE" type:"path" help:"Make the picture of this file again, by what it says of how it was made: a PNG of this program, of A1111 or ComfyUI, a JPEG or WebP of A1111. Other flags and a prompt go before it."`
 
-	given  map[string]bool      // flags of the command line
 	recipe picture.Recipe       // of the file
 	extra  func(r *job.Request) // what it says that has no flag
 	said   []string             // what to tell people
-}
-
-// AfterApply notes which flags were given: they go before what the file says.
-func (f *fromFlag) AfterApply(k *kong.Context) error {
-	f.given = map[string]bool{}
-	for _, p := range k.Path {
-		if p.Flag != nil {
-			f.given[p.Flag.Name] = true
-		}
-	}
-	return nil
 }
 
 // longestFile is what a picture's file may have.
@@ -82,14 +68,14 @@ func number(v float64) string {
 
 func (f *fromFlag) takeTexts(c *generateCommand) {
 	r := f.recipe
-	if c.Prompt == "" {
+	if !c.given["prompt"] {
 		c.Prompt = r.Prompt
 	}
 	for flag, text := range map[string]struct {
 		to    *string
 		value string
 	}{"negative": {&c.Negative, r.Negative}, "sampler": {&c.Sampler, r.Sampler}, "schedule": {&c.Schedule, r.Schedule}} {
-		if !f.given[flag] {
+		if !c.given[flag] {
 			*text.to = text.value
 		}
 	}
@@ -109,7 +95,7 @@ func (f *fromFlag) takeNumbers(c *generateCommand) {
 	if c.Seed == nil {
 		c.Seed = &r.Seed
 	}
-	if !f.given["size"] && r.Width > 0 {
+	if !c.given["size"] && r.Width > 0 {
 		c.Size = fmt.Sprintf("%dx%d", r.Width, r.Height)
 	}
 }
@@ -223,7 +209,7 @@ func parseSigmas(texts []string) (sigmas []float64, err error) {
 // model finds the picture's model among those that are here: by its name, by its checksum, or the nearest by name. It says
 // what is taken in its place.
 func (f *fromFlag) model(c *generateCommand) {
-	if f.recipe.Model == "" && f.hash() == "" || f.given["model"] {
+	if f.recipe.Model == "" && f.hash() == "" || c.given["model"] {
 		return
 	}
 	shelf := c.shelf()

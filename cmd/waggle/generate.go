@@ -75,7 +75,7 @@ func (c *generateCommand) check() error {
 	switch {
 	case c.Plan && c.Server != "":
 		return errors.New("--plan is of this machine: leave --server out")
-	case c.Plan && c.Prompt != "":
+	case c.Plan:
 		return nil
 	}
 	return c.pictureFlags.check()

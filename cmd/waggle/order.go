@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"waggle/internal/job"
 )
 
@@ -38,13 +40,29 @@ type pictureFlags struct {
 	Detach bool   `help:"With --server: print the job's id and leave; waggle jobs watches it."`
 
 	trustFlags `embed:""`
+
+	given map[string]bool // flags of the command line, and prompt
+}
+
+// AfterApply notes what was given: a prompt must be, or a file that tells it, before which flags go.
+func (f *pictureFlags) AfterApply(k *kong.Context) error {
+	f.given = map[string]bool{}
+	for _, p := range k.Path {
+		if p.Flag != nil {
+			f.given[p.Flag.Name] = true
+		}
+		if p.Positional != nil {
+			f.given[p.Positional.Name] = true
+		}
+	}
+	if !f.given["prompt"] && !f.given["from"] {
+		return errors.New(`expected "<prompt>", what to draw`)
+	}
+	return nil
 }
 
 // check finds out before the work what needs neither model nor server to be known.
 func (f *pictureFlags) check() error {
-	if f.Prompt == "" {
-		return errors.New("what shall be drawn? Give a prompt, such as: waggle generate \"a red circle\"")
-	}
 	if f.Server == "" {
 		for flag, set := range map[string]bool{"--detach": f.Detach, "--hive": f.Hive != "", "--worker": f.Worker != ""} {
 			if set {
