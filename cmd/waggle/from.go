@@ -190,7 +190,10 @@ var extraFields = map[string]func(c *generateCommand, value string) (func(*job.R
 	"cfg rescale phi": rescaleField,
 }
 
-func rescaleField(_ *generateCommand, value string) (func(*job.Request), error) {
+func rescaleField(c *generateCommand, value string) (func(*job.Request), error) {
+	if c.given["cfg-rescale"] {
+		return nil, nil
+	}
 	v, err := strconv.ParseFloat(value, 64)
 	return func(r *job.Request) { r.CFGRescale = v }, err
 }
