@@ -75,6 +75,8 @@ func (c *generateCommand) check() error {
 	switch {
 	case c.Plan && c.Server != "":
 		return errors.New("--plan is of this machine: leave --server out")
+	case c.partFlags.given() && c.Server != "":
+		return errors.New("--vae, --clip, --prediction and --zsnr are of this machine's models: leave --server out")
 	case c.Plan:
 		return nil
 	}

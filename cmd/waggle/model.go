@@ -14,8 +14,9 @@ import (
 
 // modelFlags choose the model and the adapter it runs on.
 type modelFlags struct {
-	Model       string `default:"tiny-shapes" env:"WAGGLE_MODEL" help:"Model: a name, a diffusers folder or a .safetensors file."`
+	Model       string `default:"tiny-shapes" env:"WAGGLE_MODEL" help:"Model: a name, a diffusers folder or a single file."`
 	folderFlags `embed:""`
+	partFlags   `embed:""`
 	GPU         string `name:"gpu" env:"WAGGLE_GPU" help:"Adapter, by index or a part of its name (waggle doctor lists them); serve takes several with commas, or all."`
 	Kernels     string `env:"WAGGLE_KERNELS" enum:",subgroup,tiled,plain" default:"" help:"Force a kernel family: subgroup, tiled or plain."`
 
@@ -53,7 +54,29 @@ func (f modelFlags) open() (*models.Model, error) {
 	if shape, ok := strings.CutPrefix(cmp.Or(f.path, f.Model), models.RandomPrefix); ok {
 		return models.Random(shape)
 	}
-	return f.shelf().Open(cmp.Or(f.path, f.Model))
+	return f.partFlags.open(f.shelf(), cmp.Or(f.path, f.Model))
+}
+
+// partFlags say what a model does not say itself, or against what it says.
+type partFlags struct {
+	VAE        string   `name:"vae" placeholder:"FILE" help:"Autoencoder in place of the model's own: a file or a name."`
+	Clip       []string `name:"clip" sep:"none" placeholder:"FILE" help:"Text encoder in place of the model's own: a file or a name; twice for SDXL, in either order."`
+	Prediction string   `enum:",epsilon,v" default:"" help:"What the model predicts, against what it says: epsilon or v."`
+	ZSNR       *bool    `name:"zsnr" negatable:"" help:"The model's noise schedule ends in pure noise (zero terminal SNR), or does not."`
+}
+
+// open opens a model with what these flags say.
+func (f partFlags) open(shelf *models.Shelf, nameOrPath string) (*models.Model, error) {
+	m, err := shelf.OpenWith(nameOrPath, models.With{VAE: f.VAE, Clips: f.Clip})
+	if err == nil {
+		m.Said = models.Said{Prediction: f.Prediction, ZeroSNR: f.ZSNR}
+	}
+	return m, err
+}
+
+// given reports whether any of the flags is there.
+func (f partFlags) given() bool {
+	return f.VAE != "" || len(f.Clip) > 0 || f.Prediction != "" || f.ZSNR != nil
 }
 
 // Close gives everything back.

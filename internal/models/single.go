@@ -2,10 +2,13 @@ package models
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"waggle/internal/weights"
@@ -15,6 +18,43 @@ import (
 type With struct {
 	VAE   string   // path of a file, or of a diffusers folder of the network; empty for the model's own
 	Clips []string // likewise of its text encoders, in any order; empty for the model's own
+}
+
+// OpenWith opens a model, which may be a UNet alone, with networks of other files. All are named by name or by path.
+func (s *Shelf) OpenWith(nameOrPath string, with With) (*Model, error) {
+	entry, err := s.locateAny(nameOrPath, Checkpoint, UNet)
+	if err != nil {
+		return nil, err
+	}
+	if with.VAE != "" {
+		e, err := s.locateAny(with.VAE, VAE, Checkpoint)
+		if err != nil {
+			return nil, err
+		}
+		with.VAE = e.Path
+	}
+	with.Clips = slices.Clone(with.Clips)
+	for i, name := range with.Clips {
+		e, err := s.locateAny(name, TextEncoder, Checkpoint)
+		if err != nil {
+			return nil, err
+		}
+		with.Clips[i] = e.Path
+	}
+	return entry.OpenWith(with)
+}
+
+// locateAny locates what is of one of some kinds; the error is the first kind's.
+func (s *Shelf) locateAny(nameOrPath string, kinds ...Kind) (Entry, error) {
+	var first error
+	for _, kind := range kinds {
+		e, err := s.Locate(kind, nameOrPath)
+		if err == nil {
+			return e, nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return Entry{}, first
 }
 
 // openSingle opens a checkpoint that is one file, with the configuration files in the folder of the same name beside it,
@@ -132,7 +172,7 @@ func (m *Model) join(with With) error {
 	if with.VAE != "" {
 		p, err := m.openOther(with.VAE)
 		if err == nil && p.vae == nil {
-			err = fmt.Errorf("holds no VAE")
+			err = errors.New("holds no VAE")
 		}
 		if err != nil {
 			return fmt.Errorf("VAE %s: %w", filepath.Base(with.VAE), err)
@@ -146,7 +186,7 @@ func (m *Model) join(with With) error {
 	for _, path := range with.Clips {
 		p, err := m.openOther(path)
 		if err == nil && len(p.texts) == 0 {
-			err = fmt.Errorf("holds no text encoder")
+			err = errors.New("holds no text encoder")
 		}
 		if err != nil {
 			return fmt.Errorf("text encoder %s: %w", filepath.Base(path), err)
@@ -159,6 +199,9 @@ func (m *Model) join(with With) error {
 
 // openOther opens a file with a network, or the folder that diffusers keeps one in.
 func (m *Model) openOther(path string) (pieces, error) {
+	if path == "" {
+		return pieces{}, errors.New("is built in: name a file")
+	}
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
 		return m.openPieces(path)
@@ -168,5 +211,5 @@ func (m *Model) openOther(path string) (pieces, error) {
 			return m.openPieces(filepath.Join(path, name))
 		}
 	}
-	return pieces{}, fmt.Errorf("is a folder without weights; name a file")
+	return pieces{}, errors.New("is a folder without weights; name a file")
 }
