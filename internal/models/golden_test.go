@@ -134,32 +134,38 @@ func TestGoldenSingleFileTakesConfigs(t *testing.T) {
 	}
 }
 
-func TestGoldenInspect(t *testing.T) {
-	for _, c := range []struct {
-		file    string
-		family  models.Family
-		variant models.Variant
-		context int
-	}{
-		{"sd1.safetensors", models.SD1, models.TextToImage, 32},
-		{"sd1", models.SD1, models.TextToImage, 32},
-		{"sd2.safetensors", models.SD2, models.TextToImage, 32},
-		{"sd2", models.SD2, models.TextToImage, 32},
-		{"sdxl.safetensors", models.SDXL, models.TextToImage, 64},
-		{"sd1-inpaint.safetensors", models.SD1, models.Inpaint, 32},
-		{"sd1-pix2pix.safetensors", models.SD1, models.Pix2Pix, 32},
-	} {
-		t.Run(c.file, func(t *testing.T) {
-			s := models.Inspect(open(t, goldens.Path(t, "models/"+c.file)))
-			if s.Family != c.family || s.Variant != c.variant || s.ContextWidth != c.context {
-				t.Errorf("got %s %q, context %d, want %s %q, %d", s.Family, s.Variant, s.ContextWidth, c.family, c.variant, c.context)
+// Networks in files of their own make the same model as together, the text encoders in either order.
+func TestGoldenJoin(t *testing.T) {
+	for name, encoders := range map[string][]string{"sd1": {"text_encoder"}, "sd2": {"text_encoder"}, "sdxl": {"text_encoder_2", "text_encoder"}} {
+		t.Run(name, func(t *testing.T) {
+			folder := goldens.Path(t, "models/"+name)
+			with := models.With{VAE: filepath.Join(folder, "vae")}
+			for _, e := range encoders {
+				with.Clips = append(with.Clips, filepath.Join(folder, e, "model.safetensors"))
 			}
-			for _, part := range s.Parts {
-				if part.DTypes["F16"] != part.Tensors || part.Bytes != 2*part.Parameters {
-					t.Errorf("%s: %d tensors, %v, %d bytes for %d parameters", part.Name, part.Tensors, part.DTypes, part.Bytes, part.Parameters)
+			m, err := models.NewShelf().OpenWith(filepath.Join(folder, "unet", "diffusion_pytorch_model.safetensors"), with)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			whole := open(t, folder)
+			compare(t, whole, m)
+			for part, p := range parts(whole) {
+				if joined := parts(m)[part]; p != nil && !bytes.Equal(p.Config, joined.Config) {
+					t.Errorf("%s has another configuration: %.60q", part, joined.Config)
 				}
 			}
 		})
+	}
+}
+
+func TestGoldenCount(t *testing.T) {
+	for _, name := range []string{"sd1", "sd2.safetensors", "sdxl.safetensors"} {
+		for _, part := range models.Count(open(t, goldens.Path(t, "models/"+name))) {
+			if part.DTypes["F16"] != part.Tensors || part.Bytes != 2*part.Parameters {
+				t.Errorf("%s: %s: %d tensors, %v, %d bytes for %d parameters", name, part.Name, part.Tensors, part.DTypes, part.Bytes, part.Parameters)
+			}
+		}
 	}
 }
 

@@ -122,7 +122,7 @@ func (e Entry) OpenWith(with With) (*Model, error) {
 	if err == nil {
 		err = m.join(with)
 	}
-	if err == nil {
+	if err == nil && !(with.Partial && len(m.parts()) > 0) {
 		err = m.complete()
 	}
 	if err != nil {
@@ -170,7 +170,7 @@ var landmarks = map[string][]string{
 func (m *Model) complete() error {
 	switch {
 	case m.UNet == nil:
-		return errors.New("holds no UNet")
+		return m.withoutUNet()
 	case m.VAE == nil:
 		return errors.New("holds no VAE; name a file with one (--vae FILE)")
 	case m.Text == nil:

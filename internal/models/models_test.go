@@ -38,9 +38,12 @@ func TestOpenBuiltin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	s := Inspect(m)
-	if s.Parameters != 4_605_659 || s.Family != SD1 || s.Variant != TextToImage || s.ContextWidth != 96 {
-		t.Errorf("got %+v", s)
+	parameters := int64(0)
+	for _, part := range Count(m) {
+		parameters += part.Parameters
+	}
+	if parameters != 4_605_659 {
+		t.Errorf("%d parameters", parameters)
 	}
 	if m.Tokenizer.Vocab == nil || m.Tokenizer.Merges == nil || m.Scheduler == nil || m.Path != "" {
 		t.Errorf("tokenizer or scheduler is missing, or there is a path %q", m.Path)

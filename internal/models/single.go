@@ -18,11 +18,17 @@ import (
 type With struct {
 	VAE   string   // path of a file, or of a diffusers folder of the network; empty for the model's own
 	Clips []string // likewise of its text encoders, in any order; empty for the model's own
+
+	Partial bool // networks may be missing: to look into a file, not to draw
 }
 
 // OpenWith opens a model, which may be a UNet alone, with networks of other files. All are named by name or by path.
 func (s *Shelf) OpenWith(nameOrPath string, with With) (*Model, error) {
-	entry, err := s.locateAny(nameOrPath, Checkpoint, UNet)
+	kinds := []Kind{Checkpoint, UNet}
+	if with.Partial {
+		kinds = append(kinds, VAE, TextEncoder)
+	}
+	entry, err := s.locateAny(nameOrPath, kinds...)
 	if err != nil {
 		return nil, err
 	}
@@ -63,9 +69,6 @@ func (m *Model) openSingle(path string) error {
 	p, err := m.openPieces(path)
 	if err != nil {
 		return err
-	}
-	if p.unet == nil {
-		return p.withoutUNet(m.files[len(m.files)-1].Names())
 	}
 	if err := m.assemble(p); err != nil {
 		return err
@@ -179,7 +182,7 @@ func (m *Model) join(with With) error {
 		}
 		m.VAE = p.vae
 	}
-	if len(with.Clips) == 0 || m.UNet == nil {
+	if len(with.Clips) == 0 {
 		return nil
 	}
 	all := pieces{unet: m.UNet, vae: m.VAE, rest: m.Rest, metadata: m.Metadata}

@@ -136,7 +136,7 @@ func cutPrefixes(name string, prefixes ...string) (cut bool, rest string) {
 // assemble gives every network its place in the model, and says what is missing.
 func (m *Model) assemble(p pieces) error {
 	m.UNet, m.VAE, m.Rest, m.Metadata = p.unet, p.vae, p.rest, p.metadata
-	_, xl := m.UNet.Tensors.Tensor("label_emb.0.0.weight")
+	xl := m.UNet == nil || has(m.UNet.Tensors, "label_emb.0.0.weight") // a UNet alone tells how many it takes
 	texts := slices.Clone(p.texts)
 	slices.SortStableFunc(texts, func(a, b textPiece) int { return a.rank() - b.rank() })
 	switch {
@@ -204,15 +204,19 @@ func sample(names []string) string {
 }
 
 // withoutUNet says what a file without a UNet holds.
-func (p *pieces) withoutUNet(names []string) error {
+func (m *Model) withoutUNet() error {
 	what := "nothing that is known"
 	switch {
-	case p.vae != nil && p.texts != nil:
+	case m.VAE != nil && m.Text != nil:
 		what = "a VAE and a text encoder alone, which --vae and --clip lend to a model"
-	case p.vae != nil:
+	case m.VAE != nil:
 		what = "a VAE alone, which --vae lends to a model"
-	case p.texts != nil:
+	case m.Text != nil:
 		what = "a text encoder alone, which --clip lends to a model"
+	}
+	var names []string
+	for _, f := range m.files {
+		names = append(names, f.Names()...)
 	}
 	return fmt.Errorf("holds no UNet but %s; it has %s", what, sample(names))
 }
