@@ -54,7 +54,7 @@ func (f modelFlags) open() (*models.Model, error) {
 	if shape, ok := strings.CutPrefix(cmp.Or(f.path, f.Model), models.RandomPrefix); ok {
 		return models.Random(shape)
 	}
-	return f.partFlags.open(f.shelf(), cmp.Or(f.path, f.Model))
+	return f.partFlags.open(f.shelf(), cmp.Or(f.path, f.Model), models.With{})
 }
 
 // partFlags say what a model does not say itself, or against what it says.
@@ -66,8 +66,9 @@ type partFlags struct {
 }
 
 // open opens a model with what these flags say.
-func (f partFlags) open(shelf *models.Shelf, nameOrPath string) (*models.Model, error) {
-	m, err := shelf.OpenWith(nameOrPath, models.With{VAE: f.VAE, Clips: f.Clip})
+func (f partFlags) open(shelf *models.Shelf, nameOrPath string, with models.With) (*models.Model, error) {
+	with.VAE, with.Clips = f.VAE, f.Clip
+	m, err := shelf.OpenWith(nameOrPath, with)
 	if err == nil {
 		m.Said = models.Said{Prediction: f.Prediction, ZeroSNR: f.ZSNR}
 	}

@@ -123,7 +123,7 @@ func (e Entry) OpenWith(with With) (*Model, error) {
 		err = m.join(with)
 	}
 	if err == nil && !(with.Partial && len(m.parts()) > 0) {
-		err = m.complete()
+		err = m.Complete()
 	}
 	if err != nil {
 		return nil, errors.Join(&InvalidError{Model: e.Name, Err: err}, m.Close())
@@ -166,8 +166,8 @@ var landmarks = map[string][]string{
 	text2Folder: {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight", "text_projection.weight"},
 }
 
-// complete reports what a model lacks before anyone builds a network on it.
-func (m *Model) complete() error {
+// Complete reports what a model lacks before anyone builds a network on it.
+func (m *Model) Complete() error {
 	switch {
 	case m.UNet == nil:
 		return m.withoutUNet()

@@ -106,7 +106,7 @@ func (p *pieces) add(at place, tensors []weights.Tensor) error {
 
 // marks are empty tensors that say something of the model by being there, as ComfyUI and NoobAI write them, and those of
 // networks that are not run.
-var marks = []string{"v_pred", "ztsnr", "edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min", "scaled_fp8"}
+var marks = []string{"v_pred", "ztsnr", "edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min"}
 
 // idleNames are the buffers of the original program's diffusion class: tables of the schedule, and what it counts.
 var idleNames = []string{

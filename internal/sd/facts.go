@@ -48,6 +48,13 @@ func (p *Pipeline) know(m *models.Model) error {
 		config.Spacing = sampler.Trailing
 	}
 	p.tell("schedule", describeSchedule(config), cmp.Or(given(fromScheduler, m.Scheduler != nil), fromFamily))
+	if m.Tokenizer.Vocab != nil {
+		p.tell("tokenizer", fmt.Sprintf("%d tokens", p.networks.text[0].config.Vocabulary), "tokenizer/")
+	} else {
+		p.tell("tokenizer", "49408 tokens", "CLIP's own")
+	}
+	vae := p.networks.vae.config
+	p.tell("latent", fmt.Sprintf("%d channels, %d×%d pixels a cell, scale %v", vae.Latent, vae.Factor(), vae.Factor(), vae.Scale), shapeSource(m.VAE, fromFamily))
 	p.model, err = sampler.NewModel(config)
 	p.usual = p.defaults(m, pace, config.Prediction)
 	return err

@@ -42,6 +42,15 @@ func Load(dev *gpu.Device, m *models.Model, opts LoadOptions) (*Pipeline, error)
 
 // newPipeline reads a model's configuration; nothing is compiled before it is needed.
 func newPipeline(c compiler, m *models.Model) (*Pipeline, error) {
+	p, err := readModel(c, m)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.prepare(m)
+}
+
+// readModel is a pipeline that knows what its model is.
+func readModel(c compiler, m *models.Model) (*Pipeline, error) {
 	networks, family, err := readNetworks(m)
 	if err != nil {
 		return nil, err
@@ -50,20 +59,19 @@ func newPipeline(c compiler, m *models.Model) (*Pipeline, error) {
 		name: m.Name, networks: networks, family: family, compiler: c,
 		programs: newCache(programLimit, (*compiled).Close), texts: newCache[conditioning](textLimit, nil),
 	}
-	for i, files := range []models.TokenizerFiles{m.Tokenizer, m.Tokenizer2}[:len(networks.text)] {
-		t, err := newTokenizer(files, networks.text[i].config)
+	return p, p.know(m)
+}
+
+// prepare reads the tokenizers and looks for what the networks need.
+func (p *Pipeline) prepare(m *models.Model) error {
+	for i, files := range []models.TokenizerFiles{m.Tokenizer, m.Tokenizer2}[:len(p.networks.text)] {
+		t, err := newTokenizer(files, p.networks.text[i].config)
 		if err != nil {
-			return nil, fmt.Errorf("tokenizer %d: %w", i+1, err)
+			return fmt.Errorf("tokenizer %d: %w", i+1, err)
 		}
 		p.tokenizers = append(p.tokenizers, t)
 	}
-	if err := networks.checkTensors(); err != nil {
-		return nil, err
-	}
-	if err := p.know(m); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p.networks.checkTensors()
 }
 
 // checkTensors builds every network's graph, so that weights missing or of another shape are found at once and not by the
