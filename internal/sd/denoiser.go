@@ -33,16 +33,16 @@ func (p *Pipeline) answer(asking []*stepping) error {
 
 // seated is the UNet's program for so many drawings, with the prompts of these.
 func (p *Pipeline) seated(asking []*stepping) (*compiled, error) {
-	var drawings []*Drawing
+	var seats []seat
 	for _, s := range asking {
-		drawings = append(drawings, s.Drawing)
+		seats = append(seats, seat{s.Drawing, s.turns})
 	}
-	unet, err := p.unet(drawings[0].Shape(), len(drawings))
-	if err != nil || slices.Equal(unet.seats, drawings) {
+	unet, err := p.unet(asking[0].Shape(), len(seats))
+	if err != nil || slices.Equal(unet.seats, seats) {
 		return unet, err
 	}
 	inputs := map[string][]float32{}
-	for _, d := range drawings {
+	for _, d := range seats {
 		for name, v := range p.networks.unet.config.conditions(d.prompts, d.Height, d.Width, d.Guidance) {
 			inputs[name] = append(inputs[name], v...)
 		}
@@ -51,8 +51,14 @@ func (p *Pipeline) seated(asking []*stepping) (*compiled, error) {
 	if err := give(unet, inputs); err != nil {
 		return nil, err
 	}
-	unet.seats = drawings
+	unet.seats = seats
 	return unet, nil
+}
+
+// seat is a drawing with the prompts that it has had since its latest turn.
+type seat struct {
+	*Drawing
+	turn int
 }
 
 // unet is the network's program for a batch of drawings of a shape.
@@ -103,16 +109,17 @@ func (s *stepping) sample() []float32 {
 func (s *stepping) hear(prediction []float32) (err error) {
 	out := transposed(prediction, s.passes, s.height*s.width, s.channels)
 	meaning := s.pipeline.model.Config().Prediction
-	if s.passes == 2 {
-		uncond, cond := out[:len(s.x)], out[len(s.x):]
+	if s.passes > 1 {
+		negative := out[:len(s.x)]
 		if sampler.NeedsUncond(s.rule) {
-			if s.answer.Uncond, err = s.at.Denoise(meaning, s.x, uncond); err != nil {
+			if s.answer.Uncond, err = s.at.Denoise(meaning, s.x, negative); err != nil {
 				return err
 			}
 		}
-		out = sampler.Guide(uncond, cond, s.Guidance)
+		prompted := s.compose(negative, out[len(s.x):])
+		out = sampler.Guide(negative, prompted, s.scale)
 		if s.GuidanceRescale > 0 {
-			out = sampler.Rescale(out, cond, s.GuidanceRescale)
+			out = sampler.Rescale(out, prompted, s.GuidanceRescale)
 		}
 	}
 	s.answer.Clean, err = s.at.Denoise(meaning, s.x, out)

@@ -13,7 +13,10 @@ import (
 type Drawing struct {
 	settings
 	pipeline *Pipeline
-	prompts  []conditioning // the positive one, or the negative and the positive one
+	guides   []guide        // the negative prompt, where it counts, and the parts of the positive one
+	prompts  []conditioning // what each of them says in the step to come
+	phases   []int          // which of their phases that is
+	turns    int            // how often it changed
 	step     int            // steps done
 	latent   []float32      // [C,H,W] after them
 	guess    []float32      // [C,H,W] the network's latest estimate of the clean latent; nil before the first
@@ -25,7 +28,7 @@ type Drawing struct {
 // Shape is what drawings have in common that can be stepped together. Shapes are compared with ==.
 type Shape struct {
 	Width, Height int // pixels
-	Passes        int // of the network a question: 2 with guidance, else 1
+	Passes        int // of the network a question: 1 without guidance, 2 with it, more where AND joins prompts
 	Tokens        int // of each prompt, fillers included
 }
 
@@ -39,8 +42,11 @@ func (p *Pipeline) Begin(r Request) (*Drawing, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.prompts, err = p.prompts(s)
-	return d, err
+	if d.guides, err = p.guides(s); err != nil {
+		return nil, err
+	}
+	d.turn()
+	return d, nil
 }
 
 // begin is a picture before its first step, or after the step of its checkpoint, still without prompts.
@@ -84,11 +90,11 @@ func (p *Pipeline) Shape(r Request) (Shape, error) {
 }
 
 func (p *Pipeline) shape(s settings) (Shape, error) {
-	chunks, err := p.chunks(s)
+	guides, err := p.read(s)
 	if err != nil {
 		return Shape{}, err
 	}
-	tokens := len(chunks[0][0]) * p.networks.text[0].config.Positions
+	tokens := commonLength(guides) * p.networks.text[0].config.Positions
 	return Shape{Width: s.Width, Height: s.Height, Passes: s.passes, Tokens: tokens}, nil
 }
 

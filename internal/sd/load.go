@@ -99,8 +99,8 @@ const textLimit = 64
 type compiled struct {
 	program
 	source      weights.Source
-	activations int64      // bytes
-	seats       []*Drawing // of a UNet: whose prompts it has been given, in this order
+	activations int64  // bytes
+	seats       []seat // of a UNet: whose prompts it has been given, in this order
 }
 
 // program finds a compiled graph, or builds and compiles it.

@@ -97,9 +97,9 @@ func drawingOn(t *testing.T, p *Pipeline, s settings, noise []float32, prompts [
 
 // conditioning encodes the golden ids of the prompt with the given prefix and compares what it gives.
 func (r goldenRun) conditioning(prefix string) conditioning {
-	all := tokens{{ids(r.in["in."+prefix+"ids"])}}
+	all := tokens{{chunk{ids: ids(r.in["in."+prefix+"ids"])}}}
 	if second, ok := r.in["in."+prefix+"ids2"]; ok {
-		all = append(all, [][]int32{ids(second)})
+		all = append(all, []chunk{{ids: ids(second)}})
 	}
 	c, err := r.encode(all, 0)
 	if err != nil {

@@ -152,9 +152,9 @@ func TestLongPrompts(t *testing.T) {
 		t.Error("an empty negative prompt is not padded with an empty chunk")
 	}
 	generate(t, p, long)
-	long.Prompt = strings.Repeat("circle ", 10000)
+	long.Prompt = strings.Repeat("circle ", 9000)
 	if _, err := p.Generate(context.Background(), long, nil); err == nil || !strings.Contains(err.Error(), "chunks") {
-		t.Errorf("a prompt of 10000 words: error %v", err)
+		t.Errorf("a prompt of 9000 words: error %v", err)
 	}
 }
 

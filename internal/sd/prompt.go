@@ -3,9 +3,11 @@ package sd
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"waggle/internal/models"
 	"waggle/internal/nn"
+	"waggle/internal/prompt"
 	"waggle/internal/tokenizer"
 )
 
@@ -68,58 +70,67 @@ func padToken(files models.TokenizerFiles) (id int32, ok bool, err error) {
 }
 
 // tokens of a prompt: for each text encoder its chunks.
-type tokens [][][]int32
+type tokens [][]chunk
 
-// prompts encodes what a picture needs: the prompt, behind the negative one where there is guidance.
-func (p *Pipeline) prompts(s settings) ([]conditioning, error) {
-	all, err := p.chunks(s)
+// chunk is what a text encoder reads at once.
+type chunk struct {
+	ids     []int32   // [Positions], what frames and fills it included
+	weights []float32 // [Positions] of the states that come of them; nil where all are 1
+}
+
+// tokenize cuts a text without any syntax.
+func (p *Pipeline) tokenize(text string) (tokens, error) { return plainText.tokenize(p, text) }
+
+// tokenize cuts a text for every text encoder.
+func (r reading) tokenize(p *Pipeline, text string) (tokens, error) {
+	spans, err := r.emphasis(text)
 	if err != nil {
 		return nil, err
 	}
-	var prompts []conditioning
-	for _, t := range all {
-		c, err := p.encode(t, s.ClipSkip)
-		if err != nil {
-			return nil, err
-		}
-		prompts = append(prompts, c)
-	}
-	return prompts, nil
-}
-
-// chunks cuts the prompts of a picture into equally many chunks.
-func (p *Pipeline) chunks(s settings) ([]tokens, error) {
-	var all []tokens
-	longest := 0
-	for _, text := range []string{s.Negative, s.Prompt}[2-s.passes:] {
-		t, err := p.tokenize(text)
-		if err != nil {
-			return nil, err
-		}
-		all, longest = append(all, t), max(longest, len(t[0]))
-	}
-	for _, t := range all {
-		p.pad(t, longest)
-	}
-	return all, nil
-}
-
-// tokenize cuts a prompt into chunks for every text encoder.
-func (p *Pipeline) tokenize(text string) (tokens, error) {
-	var all tokens
+	all := make(tokens, len(p.tokenizers))
 	for i, t := range p.tokenizers {
-		chunks, err := t.Chunks(text, 0)
-		if err != nil {
+		if all[i], err = r.cut(t, spans); err != nil {
 			return nil, err
 		}
-		for _, chunk := range chunks {
-			if err := p.networks.text[i].config.checkTokens(chunk); err != nil {
+		for _, c := range all[i] {
+			if err := p.networks.text[i].config.checkTokens(c.ids); err != nil {
 				return nil, err
 			}
 		}
-		all = append(all, chunks)
 	}
 	return all, nil
+}
+
+// cut makes framed chunks of weighed text.
+func (r reading) cut(t *tokenizer.Tokenizer, spans []prompt.Span) (all []chunk, err error) {
+	bodies := r.chunks(prompt.Reader{Length: tokenizer.ChunkTokens, Comma: t.Comma(), Encode: t.Encode}, spans)
+	if len(bodies) > tokenizer.MaxChunks {
+		count := 0
+		for _, body := range bodies {
+			count += len(body)
+		}
+		return nil, &tokenizer.TooLongError{Tokens: count, Chunks: len(bodies), Limit: tokenizer.MaxChunks}
+	}
+	for _, body := range bodies {
+		all = append(all, framed(t, body))
+	}
+	return all, nil
+}
+
+// framed puts begin, end and fillers around a chunk.
+func framed(t *tokenizer.Tokenizer, body prompt.Chunk) chunk {
+	ids := make([]int32, len(body))
+	var weights []float32
+	for i, token := range body {
+		ids[i] = token.ID
+		if token.Weight != 1 && weights == nil {
+			weights = slices.Repeat([]float32{1}, tokenizer.ChunkLength)
+		}
+		if weights != nil {
+			weights[1+i] = float32(token.Weight)
+		}
+	}
+	return chunk{t.Frame(ids), weights}
 }
 
 func (c TextConfig) checkTokens(chunk []int32) error {
@@ -142,7 +153,7 @@ func (p *Pipeline) Pieces(text string) []tokenizer.Piece { return p.tokenizers[0
 func (p *Pipeline) CheckPrompts(r Request) error {
 	s, err := p.settle(r)
 	if err == nil {
-		_, err = p.chunks(s)
+		_, err = p.read(s)
 	}
 	return err
 }
@@ -151,31 +162,9 @@ func (p *Pipeline) CheckPrompts(r Request) error {
 func (p *Pipeline) pad(all tokens, count int) {
 	for i, t := range p.tokenizers {
 		for len(all[i]) < count {
-			all[i] = append(all[i], t.Frame(nil))
+			all[i] = append(all[i], chunk{ids: t.Frame(nil)})
 		}
 	}
-}
-
-// encode runs every text encoder over its chunks: chunks stand one after another, encoders side by side. The summary is
-// the first chunk's.
-func (p *Pipeline) encode(all tokens, skip int) (conditioning, error) {
-	var c conditioning
-	width := 0
-	for i, chunks := range all {
-		hidden := p.networks.text[i].config.Hidden
-		var states []float32
-		for j, chunk := range chunks {
-			part, err := p.encodeChunk(i, chunk, skip)
-			if err != nil {
-				return c, fmt.Errorf("text encoder %d: %w", i+1, err)
-			}
-			if states = append(states, part.context...); j == 0 {
-				c.pooled = append(c.pooled, part.pooled...)
-			}
-		}
-		c.context, width = sideBySide(c.context, states, width, hidden), width+hidden
-	}
-	return c, nil
 }
 
 // skip is the number of layers at the end that the context leaves out; clipSkip counts from 1, the last layer, and 0 is the
@@ -187,19 +176,19 @@ func (c TextConfig) skip(clipSkip int) int {
 	return c.ContextSkip
 }
 
-// encodeChunk runs one text encoder, or remembers what it gave.
-func (p *Pipeline) encodeChunk(i int, chunk []int32, clipSkip int) (c conditioning, err error) {
+// encodeChunk runs one text encoder, or remembers what it gave. Weights do not matter to it.
+func (p *Pipeline) encodeChunk(i int, chunk chunk, clipSkip int) (c conditioning, err error) {
 	n := p.networks.text[i]
 	skip := n.config.skip(clipSkip)
 	key := fmt.Sprint(i, " ", skip)
-	if c, ok := p.texts.get(fmt.Sprint(key, chunk)); ok {
+	if c, ok := p.texts.get(fmt.Sprint(key, chunk.ids)); ok {
 		return c, nil
 	}
 	encoder, err := p.program("text "+key, n.tensors, func() *nn.Graph { return textGraph(n, skip) })
 	if err != nil {
 		return c, err
 	}
-	if c.context, err = run(encoder, map[string][]float32{"ids": asFloats(chunk)}, "context"); err != nil {
+	if c.context, err = run(encoder, map[string][]float32{"ids": asFloats(chunk.ids)}, "context"); err != nil {
 		return c, err
 	}
 	if width := n.config.Projection; width > 0 {
@@ -207,9 +196,9 @@ func (p *Pipeline) encodeChunk(i int, chunk []int32, clipSkip int) (c conditioni
 		if err != nil {
 			return c, err
 		}
-		c.pooled = all[endOfText(chunk)*width:][:width]
+		c.pooled = all[endOfText(chunk.ids)*width:][:width]
 	}
-	p.texts.put(fmt.Sprint(key, chunk), c)
+	p.texts.put(fmt.Sprint(key, chunk.ids), c)
 	return c, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"waggle/internal/noise"
+	"waggle/internal/prompt"
 	"waggle/internal/sampler"
 )
 
@@ -43,8 +44,11 @@ func (p *Pipeline) Info() Info {
 // settings are a request made complete.
 type settings struct {
 	Request
-	channels, height, width int // of the latent
-	passes                  int // of the network a step: 2 with guidance
+	channels, height, width int     // of the latent
+	scale                   float64 // of classifier-free guidance, 1 for none
+	passes                  int     // of the network a step: 1, or one for the negative prompt and one for each part
+	parts                   []prompt.Span
+	reading                 reading
 	dialect                 noise.Dialect
 	grid                    *sampler.Grid
 	rule                    sampler.Name
@@ -57,12 +61,15 @@ func (p *Pipeline) settle(r Request) (settings, error) {
 		return settings{}, err
 	}
 	vae := p.networks.vae.config
-	s := settings{Request: r, channels: vae.Latent, height: r.Height / vae.Factor(), width: r.Width / vae.Factor(), passes: 1}
-	if r.Guidance > 1 && p.networks.unet.config.Guidance == 0 { // a network that is told of guidance applies it itself
-		s.passes = 2
+	s := settings{Request: r, channels: vae.Latent, height: r.Height / vae.Factor(), width: r.Width / vae.Factor(), scale: 1}
+	if p.networks.unet.config.Guidance == 0 { // a network that is told of guidance applies it itself
+		s.scale = max(1, r.Guidance)
 	}
 	var err error
 	if s.dialect, err = noise.ParseDialect(r.Dialect); err != nil {
+		return settings{}, err
+	}
+	if err = s.settlePrompt(); err != nil {
 		return settings{}, err
 	}
 	err = p.settleSampler(&s)
@@ -147,7 +154,7 @@ func (p *Pipeline) settleSampler(s *settings) error {
 	}
 	s.rule = name
 	if sampler.NeedsUncond(name) {
-		s.passes = 2
+		s.passes = max(s.passes, 1+len(s.parts))
 	}
 	_, err = s.newSampler()
 	return err

@@ -68,6 +68,7 @@ type question struct {
 
 // stepping begins the drawing's next step, as a coroutine.
 func (d *Drawing) stepping() *stepping {
+	d.turn()
 	s := &stepping{Drawing: d}
 	s.next, s.stop = iter.Pull(func(ask func(question) bool) {
 		denoise := func(x []float32, at sampler.Point) (sampler.Estimate, error) {

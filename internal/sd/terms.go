@@ -19,15 +19,13 @@ type Term struct {
 
 // terms are what a picture depends on, apart from the adapter.
 func (p *Pipeline) terms(s settings) ([]Term, error) {
-	prompt, err := p.promptKey(s.Prompt)
+	guides, err := p.read(s)
 	if err != nil {
 		return nil, err
 	}
 	negative := "unused"
-	if s.passes == 2 {
-		if negative, err = p.promptKey(s.Negative); err != nil {
-			return nil, err
-		}
+	if s.passes > 1 {
+		negative, guides = guidesKey(guides[:1]), guides[1:]
 	}
 	eta := "the sampler's own"
 	if s.Eta != 0 {
@@ -38,7 +36,7 @@ func (p *Pipeline) terms(s settings) ([]Term, error) {
 		guidance += ", rescaled by " + decimal(s.GuidanceRescale)
 	}
 	return []Term{
-		{"model", p.name}, {"set of weights", p.weightsKey()}, {"prompt", prompt}, {"negative prompt", negative},
+		{"model", p.name}, {"set of weights", p.weightsKey()}, {"prompt", guidesKey(guides)}, {"negative prompt", negative},
 		{"clip skip", strconv.Itoa(s.ClipSkip)}, {"guidance", guidance}, {"seed", strconv.FormatUint(s.Seed, 10)},
 		{"width", strconv.Itoa(s.Width)}, {"height", strconv.Itoa(s.Height)}, {"steps", strconv.Itoa(s.grid.Steps())},
 		{"sampler", string(s.rule)}, {"eta", eta}, {"noise schedule", gridKey(s.grid)}, {"dialect", s.dialect.Name},
@@ -71,10 +69,13 @@ func key(write func(w io.Writer)) string {
 	return fmt.Sprintf("#%x", h.Sum(nil)[:16])
 }
 
-// promptKey is of what the text encoders read.
-func (p *Pipeline) promptKey(text string) (string, error) {
-	t, err := p.tokenize(text)
-	return key(func(w io.Writer) { fmt.Fprint(w, t) }), err
+// guidesKey is of what the text encoders read, and of when and how much of it counts.
+func guidesKey(guides []guide) string {
+	return key(func(w io.Writer) {
+		for _, g := range guides {
+			fmt.Fprint(w, g.weight, g.phases, g.texts)
+		}
+	})
 }
 
 // gridKey is of noise levels to six digits: processors may differ in the last.

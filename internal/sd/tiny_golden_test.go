@@ -118,7 +118,7 @@ func (g tinyGolden) text(prompts []string) {
 		if err != nil {
 			g.Fatal(err)
 		}
-		if got, want := all[0][0], ids(g.in[name+".ids"]); !slices.Equal(got, want) {
+		if got, want := all[0][0].ids, ids(g.in[name+".ids"]); !slices.Equal(got, want) {
 			g.Errorf("%s.ids: got %v, want %v", name, got, want)
 		}
 		g.near(name+".hidden", g.conditioning(text).context, tinyForward)

@@ -43,6 +43,9 @@ type merging struct {
 // Special returns the ids that frame a chunk.
 func (t *Tokenizer) Special() Special { return t.special }
 
+// Comma is the token of a comma that ends a word, or −1.
+func (t *Tokenizer) Comma() int32 { return t.comma }
+
 // WithSpecial returns a tokenizer that frames chunks with other ids, for instance those of a text encoder's config.json.
 func (t *Tokenizer) WithSpecial(special Special) *Tokenizer {
 	other := *t
