@@ -154,7 +154,7 @@ func (p *Pipeline) settleSampler(s *settings) error {
 	}
 	s.rule = name
 	if sampler.NeedsUncond(name) {
-		s.passes = max(s.passes, 1+len(s.parts))
+		s.scale, s.passes = s.Guidance, 1+len(s.parts)
 	}
 	_, err = s.newSampler()
 	return err
