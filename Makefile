@@ -1,6 +1,6 @@
 # make run     a picture, then the web page        make test    what must pass before a change lands
 # make         bin/waggle                          make check   the same, on a machine known to be ready
-.PHONY: api-fuzz fuzz all wasm run test check conformance chaos soak bench bench-peers generate train doctor references
+.PHONY: api-fuzz fuzz all wasm run test check conformance chaos soak bench bench-full bench-peers generate train doctor references
 
 all: wasm
 	go build -trimpath -ldflags='-s -w' -o bin/waggle ./cmd/waggle
@@ -53,6 +53,11 @@ KERNELS ?= subgroup
 bench: all
 	bin/waggle bench
 	go test -timeout 1h -run '^$$' -bench 'Kernels/$(KERNELS)' -benchtime 5x ./internal/nn
+
+# Random networks of the full sizes of Stable Diffusion 1.5, 2.1 and XL: time and memory of a picture of 512×512.
+bench-full: all
+	@scripts/driver
+	@scripts/bench-full
 
 # The same picture by other programs: downloads them, so it is no part of the tests.
 bench-peers: all

@@ -19,6 +19,7 @@ type benchCommand struct {
 	Batch   int    `default:"1" help:"Pictures to draw together; steps are counted for each."`
 	JSON    bool   `name:"json" help:"Print JSON."`
 	Service bool   `help:"Measure the whole service around the pipeline, and jobs together against one by one."`
+	Row     bool   `name:"row" help:"Print a row of a table in Markdown: times and memory of the first picture."`
 	Paced   bool   `help:"After the picture to warm up, make one for every line on standard input and print its times as JSON."`
 
 	modelFlags `embed:""`
@@ -37,8 +38,12 @@ type result struct {
 	Picture float64 `json:"s_per_picture"`
 	CPU     float64 `json:"cpu_s_per_picture,omitempty"`
 	Rate    float64 `json:"gflop_per_s"`
-	Device  float64 `json:"device_mb"` // most memory on the device at a time
-	Heap    float64 `json:"heap_mb"`   // of Go, at the end
+	First   float64 `json:"s_first_step"` // text, weights brought to the device and kernels compiled where they are not there yet
+	Decode  float64 `json:"s_decode"`
+	Device  float64 `json:"device_mb"`        // most memory on the device at a time
+	Planned float64 `json:"planned_mb"`       // the same as planned
+	Heap    float64 `json:"heap_mb"`          // of Go, at the end
+	RSS     float64 `json:"rss_mb,omitempty"` // most memory of the process, the device's too where that is a software adapter
 }
 
 // Run makes pictures and prints the quickest one's times, or those of each as it is asked for.
@@ -67,6 +72,10 @@ func (c *benchCommand) Run(ctx context.Context) error {
 	best, err := c.quickest(ctx, l, r)
 	if err != nil {
 		return err
+	}
+	if c.Row {
+		best.row()
+		return nil
 	}
 	return best.print(c.JSON)
 }
@@ -125,11 +134,13 @@ func (c *benchCommand) measure(ctx context.Context, l *loaded, r sd.Request, i i
 	if err != nil {
 		return got, err
 	}
+	stepped := now()
 	for _, d := range drawings {
 		if _, err := l.Finish(d); err != nil {
 			return got, err
 		}
 	}
+	got.First, got.Decode = first.since(began).wall.Seconds(), now().since(stepped).wall.Seconds()
 	pictures := float64(c.Batch)
 	whole, steps := now().since(began), last.since(first)
 	got.Picture, got.CPU = whole.wall.Seconds()/pictures, whole.cpu.Seconds()/pictures
@@ -143,6 +154,7 @@ func (c *benchCommand) measure(ctx context.Context, l *loaded, r sd.Request, i i
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	got.Device, got.Heap = float64(l.device.Peak())/1e6, float64(memory.HeapInuse)/1e6
+	got.Planned, got.RSS = float64(plan.Total())/1e6, float64(peakRSS())/1e6
 	return got, nil
 }
 
@@ -192,6 +204,12 @@ func now() instant { return instant{time.Now(), cpuTime()} }
 type span struct{ wall, cpu time.Duration }
 
 func (i instant) since(before instant) span { return span{i.time.Sub(before.time), i.cpu - before.cpu} }
+
+// row prints what make bench-full collects.
+func (r result) row() {
+	fmt.Printf("| %s | %d×%d | %.1f s | %.1f s | %.1f s | %.0f MB | %.0f MB | %.0f MB |\n",
+		r.Model, r.Width, r.Height, r.First, r.Step/1e3, r.Decode, r.Planned, r.Device, r.RSS)
+}
 
 func (r result) print(asJSON bool) error {
 	if asJSON {
