@@ -29,6 +29,7 @@ type verbs struct {
 	Nodes     nodesCommand     `cmd:"" help:"List who computes for a queen or a server."`
 	Queen     queenCommand     `cmd:"" help:"Route jobs to workers over HTTP; needs no GPU."`
 	Models    modelsCommand    `cmd:"" help:"List models, look into one."`
+	Convert   convertCommand   `cmd:"" help:"Write a model in another layout or type: one file, or a diffusers folder."`
 	Doctor    doctorCommand    `cmd:"" help:"Show adapters and check every kernel against a plain computation."`
 	Bench     benchCommand     `cmd:"" help:"Measure a whole picture; prints one line."`
 	Version   kong.VersionFlag `help:"Print the version."`

@@ -223,3 +223,32 @@ func TestGoldenBadFilesAreNoModels(t *testing.T) {
 		}
 	}
 }
+
+// Every golden model that is written in the other layout and read again has the tensors it had.
+func TestGoldenSave(t *testing.T) {
+	for _, name := range []string{"sd1", "sd2.ckpt", "sd2", "sdxl", "sd1-inpaint"} {
+		t.Run(name, func(t *testing.T) {
+			path := name
+			if name == "sd1-inpaint" || name == "sd1" {
+				path += ".safetensors"
+			}
+			m := open(t, goldens.Path(t, "models/"+path))
+			files := map[string][]byte{}
+			for part, p := range parts(m) {
+				if p != nil {
+					files[part+"/config.json"] = p.Config
+				}
+			}
+			dir := t.TempDir()
+			file, folder := filepath.Join(dir, "a.safetensors"), filepath.Join(dir, "b")
+			if err := m.SaveFile(file, models.Save{Files: files}); err != nil {
+				t.Fatal(err)
+			}
+			compare(t, m, open(t, file))
+			if err := m.SaveFolder(folder, models.Save{Files: files}); err != nil {
+				t.Fatal(err)
+			}
+			compare(t, open(t, folder), m)
+		})
+	}
+}

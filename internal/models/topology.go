@@ -59,6 +59,15 @@ func (t topology) layers(levels int) ([]int, error) {
 
 // canonicalUNet renames the tensors of a diffusers UNet.
 func canonicalUNet(src weights.Source, config []byte) (*weights.Set, error) {
+	names, err := unetNames(config)
+	if err != nil {
+		return nil, err
+	}
+	return weights.Canonical(src, names)
+}
+
+// unetNames are the names of a UNet with a config.json.
+func unetNames(config []byte) (*weights.Names, error) {
 	t, layers, err := parseTopology(config)
 	if err != nil {
 		return nil, err
@@ -71,7 +80,7 @@ func canonicalUNet(src weights.Source, config []byte) (*weights.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	return weights.Canonical(src, weights.UNetNames(weights.UNetTopology{Layers: layers, DownAttention: down, UpAttention: up}))
+	return weights.UNetNames(weights.UNetTopology{Layers: layers, DownAttention: down, UpAttention: up}), nil
 }
 
 // attention tells for each level whether its blocks have cross-attention:
@@ -93,6 +102,15 @@ func attention(field string, types []string, plain string, levels int) ([]bool, 
 
 // canonicalVAE renames the tensors of a diffusers AutoencoderKL.
 func canonicalVAE(src weights.Source, config []byte) (*weights.Set, error) {
+	names, err := vaeNames(config)
+	if err != nil {
+		return nil, err
+	}
+	return weights.Canonical(src, names)
+}
+
+// vaeNames are the names of an autoencoder with a config.json.
+func vaeNames(config []byte) (*weights.Names, error) {
 	_, layers, err := parseTopology(config)
 	if err != nil {
 		return nil, err
@@ -102,7 +120,7 @@ func canonicalVAE(src weights.Source, config []byte) (*weights.Set, error) {
 			return nil, errors.New("config.json: layers_per_block must be one number for a VAE")
 		}
 	}
-	return weights.Canonical(src, weights.VAENames(len(layers), layers[0]))
+	return weights.VAENames(len(layers), layers[0]), nil
 }
 
 func canonicalText(src weights.Source, _ []byte) (*weights.Set, error) {

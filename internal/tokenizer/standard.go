@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
@@ -26,13 +27,33 @@ var standard = sync.OnceValue(func() *Tokenizer {
 })
 
 func readStandard() (*Tokenizer, error) {
-	unpacked, err := gzip.NewReader(bytes.NewReader(clipMerges))
-	if err != nil {
-		return nil, err
-	}
-	merges, err := io.ReadAll(io.LimitReader(unpacked, maxFileBytes))
+	merges, err := unpackStandard()
 	if err != nil {
 		return nil, err
 	}
 	return fromMerges(merges)
+}
+
+func unpackStandard() ([]byte, error) {
+	unpacked, err := gzip.NewReader(bytes.NewReader(clipMerges))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(unpacked, maxFileBytes))
+}
+
+// StandardFiles are the files that New makes Standard of: vocab.json and merges.txt.
+func StandardFiles() (vocab, merges []byte, err error) {
+	if merges, err = unpackStandard(); err != nil {
+		return nil, nil, err
+	}
+	if _, pairs, ok := bytes.Cut(merges, []byte("\n")); ok { // other programs know their own heading alone
+		merges = append([]byte("#version: 0.2\n"), pairs...)
+	}
+	ids := map[string]int32{}
+	for id, token := range Standard().names {
+		ids[token] = int32(id)
+	}
+	vocab, err = json.Marshal(ids)
+	return vocab, merges, err
 }

@@ -149,3 +149,11 @@ func (t *Tokenizer) spell(id int32) (raw string, end bool) {
 	}
 	return string(bytes), end
 }
+
+// Token is how the vocabulary spells an id; "" where there is none.
+func (t *Tokenizer) Token(id int32) string {
+	if id < 0 || int(id) >= len(t.names) {
+		return ""
+	}
+	return t.names[id]
+}

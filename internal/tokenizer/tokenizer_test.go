@@ -212,3 +212,23 @@ func BenchmarkEncode(b *testing.B) {
 		Standard().Encode(text)
 	}
 }
+
+// The files of the standard tokenizer make it again.
+func TestStandardFiles(t *testing.T) {
+	vocab, merges, err := StandardFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := New(vocab, merges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "a photo of an astronaut riding a horse, 42 naïve cats!"
+	want := Standard()
+	if got.Size() != want.Size() || got.Special() != want.Special() || !slices.Equal(got.Encode(text), want.Encode(text)) {
+		t.Errorf("got %d tokens %v %v, want %d %v %v", got.Size(), got.Special(), got.Encode(text), want.Size(), want.Special(), want.Encode(text))
+	}
+	if want.Token(0) != "!" || want.Token(49407) != "<|endoftext|>" || want.Token(49408) != "" || want.Token(-1) != "" {
+		t.Errorf("tokens %q %q %q", want.Token(0), want.Token(49407), want.Token(49408))
+	}
+}

@@ -14,10 +14,12 @@ type Encoding struct {
 	DType    DType
 	Metadata map[string]string
 	Wrote    func(bytes int) // called as tensor data is written; may be nil
+
+	Interrupted func() error // asked now and then; its error ends the writing; may be nil
 }
 
-// of is the type a tensor is written in.
-func (e Encoding) of(t Tensor) DType {
+// Of is the type a tensor is written in.
+func (e Encoding) Of(t Tensor) DType {
 	switch {
 	case !t.DType.Float():
 		return t.DType
@@ -41,11 +43,11 @@ func Encode(w io.Writer, tensors []Tensor, e Encoding) error {
 		if err := t.check(); err != nil {
 			return err
 		}
-		size, err := sizeOf(e.of(t), t.Shape)
+		size, err := sizeOf(e.Of(t), t.Shape)
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
-		plan[i] = entry{t.Name, e.of(t), t.Shape, at, at + uint64(size)}
+		plan[i] = entry{t.Name, e.Of(t), t.Shape, at, at + uint64(size)}
 		at += uint64(size)
 	}
 	header, err := encodeHeader(plan, e.Metadata)
@@ -58,7 +60,7 @@ func Encode(w io.Writer, tensors []Tensor, e Encoding) error {
 		}
 	}
 	for i, t := range tensors {
-		if err := t.encode(w, plan[i].dtype, e.Wrote); err != nil {
+		if err := t.encode(w, plan[i].dtype, e); err != nil {
 			return err
 		}
 	}
@@ -69,7 +71,7 @@ func Encode(w io.Writer, tensors []Tensor, e Encoding) error {
 const encodeBlock = 64 << 10
 
 // encode writes the numbers as another type.
-func (t Tensor) encode(w io.Writer, to DType, wrote func(int)) error {
+func (t Tensor) encode(w io.Writer, to DType, e Encoding) error {
 	size, n := t.DType.Size(), t.Elements()
 	for start := 0; start < n; start += encodeBlock {
 		count := min(encodeBlock, n-start)
@@ -84,8 +86,14 @@ func (t Tensor) encode(w io.Writer, to DType, wrote func(int)) error {
 		if _, err := w.Write(data); err != nil {
 			return fmt.Errorf("write tensor %q: %w", t.Name, err)
 		}
-		if wrote != nil {
-			wrote(len(data))
+		if e.Wrote != nil {
+			e.Wrote(len(data))
+		}
+		if e.Interrupted == nil {
+			continue
+		}
+		if err := e.Interrupted(); err != nil {
+			return err
 		}
 	}
 	return nil
