@@ -66,7 +66,8 @@ func (c *convertCommand) convert(ctx context.Context, m *models.Model) (converte
 	if err != nil {
 		return converted{}, err
 	}
-	s := models.Save{Files: e.Files, Encoding: weights.Encoding{DType: types[c.DType], Metadata: e.Metadata}, Replace: c.Force}
+	s := models.Save{Files: e.Files, Encoding: weights.Encoding{DType: types[c.DType], Metadata: e.Metadata},
+		OpenCLIP: e.OpenCLIP, Replace: c.Force}
 	r := converted{Path: c.Out, Form: "folder", DType: c.DType, Bytes: m.Bytes(s.Encoding)}
 	save := m.SaveFolder
 	switch ext := strings.ToLower(filepath.Ext(c.Out)); ext {

@@ -29,7 +29,7 @@ func TestConvert(t *testing.T) {
 		t.Errorf("the folder holds %q", names)
 	}
 	draw := func(model string) []byte {
-		return decoded(t, generate(t, starPrompt, "--model", model, "--seed", "3", "--steps", "2", "--width", "64", "--height", "64")).Pix
+		return decoded(t, generate(t, starPrompt, "--model", model, "--seed", "3", "--steps", "2", "--size", "64x64")).Pix
 	}
 	want := draw(builtin.Name)
 	for _, model := range []string{file, folder} {

@@ -241,7 +241,7 @@ func TestGoldenSave(t *testing.T) {
 			}
 			dir := t.TempDir()
 			file, folder := filepath.Join(dir, "a.safetensors"), filepath.Join(dir, "b")
-			if err := m.SaveFile(file, models.Save{Files: files}); err != nil {
+			if err := m.SaveFile(file, models.Save{Files: files, OpenCLIP: strings.HasPrefix(name, "sd2")}); err != nil {
 				t.Fatal(err)
 			}
 			compare(t, m, open(t, file))

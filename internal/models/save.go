@@ -17,6 +17,7 @@ import (
 type Save struct {
 	Files    map[string][]byte // configuration of a diffusers folder, by the paths in it
 	Encoding weights.Encoding
+	OpenCLIP bool // a file has the only text encoder under OpenCLIP's names, as those of Stable Diffusion 2 do
 	Replace  bool // what is there already
 }
 
@@ -26,7 +27,7 @@ var ErrExists = errors.New("is there already")
 // SaveFile writes a model as one safetensors file with the original names, and the configuration in the folder of its name
 // beside it where there is any to write. Nothing is at path before everything is written.
 func (m *Model) SaveFile(path string, s Save) error {
-	tensors, err := m.singleTensors()
+	tensors, err := m.singleTensors(s.OpenCLIP)
 	if err != nil {
 		return err
 	}
@@ -141,7 +142,7 @@ func writeFolder(path string, replace bool, fill func(dir string) error) error {
 }
 
 // singleTensors are the tensors of all networks under the names of the original programs.
-func (m *Model) singleTensors() ([]weights.Tensor, error) {
+func (m *Model) singleTensors(openCLIP bool) ([]weights.Tensor, error) {
 	out := prefixed("model.diffusion_model.", tensorsOf(m.UNet.Tensors))
 	out = append(out, prefixed("first_stage_model.", reshaped(tensorsOf(m.VAE.Tensors), 4))...)
 	if m.Text2 != nil {
@@ -152,7 +153,7 @@ func (m *Model) singleTensors() ([]weights.Tensor, error) {
 		out = append(out, prefixed("conditioner.embedders.0.transformer.", tensorsOf(m.Text.Tensors))...)
 		return append(out, prefixed("conditioner.embedders.1.model.", second)...), nil
 	}
-	if family(m) != SD2 {
+	if !openCLIP {
 		return append(out, prefixed("cond_stage_model.transformer.", tensorsOf(m.Text.Tensors))...), nil
 	}
 	whole, err := withUnusedLayer(m.Text.Tensors)

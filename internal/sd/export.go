@@ -9,6 +9,7 @@ import (
 	"reflect"
 
 	"waggle/internal/models"
+	"waggle/internal/nn"
 	"waggle/internal/sampler"
 	"waggle/internal/tokenizer"
 )
@@ -19,6 +20,8 @@ type Export struct {
 	Metadata map[string]string // of a single file
 	// Alone: a single file with the metadata says all that the model says; otherwise the files must lie beside it.
 	Alone bool
+	// OpenCLIP: the only text encoder is one of OpenCLIP, whose names it has in a single file.
+	OpenCLIP bool
 }
 
 // ExportOf describes a model for another layout. Configuration that the model brings is kept as it is, what it lacks is made
@@ -33,6 +36,7 @@ func ExportOf(m *models.Model) (Export, error) {
 		return Export{}, &models.InvalidError{Model: m.Name, Err: err}
 	}
 	e := Export{Files: map[string][]byte{}, Metadata: p.metadata(m, noise), Alone: p.alone(m, noise)}
+	e.OpenCLIP = m.Text2 == nil && p.networks.text[0].config.Activation == nn.GELU
 	e.put("unet/config.json", m.UNet.Config, p.unetJSON())
 	e.put("vae/config.json", m.VAE.Config, p.vaeJSON())
 	e.put("scheduler/scheduler_config.json", m.Scheduler, schedulerJSON(noise))
