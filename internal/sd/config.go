@@ -30,6 +30,7 @@ type UNetConfig struct {
 	Up        [][]int // as Down, coarse to fine
 	Heads     []int   // attention heads of each level
 	Context   int     // width of the text states
+	TextTwice []bool  // [level] both attentions of its transformers read the text, fine to coarse (SDXS); nil: nowhere
 	Groups    int     // of the group norms
 	Eps       float64 // of the residual blocks' group norms
 	TimeWidth int     // of the timestep's embedding
@@ -133,6 +134,9 @@ func (c UNetConfig) check() error {
 	l.between("number of blocks", blocks, 1, maxBlocks)
 	return l.err
 }
+
+// textTwice says whether the tokens of a level's picture attend to the text in place of one another.
+func (c UNetConfig) textTwice(level int) bool { return level < len(c.TextTwice) && c.TextTwice[level] }
 
 func (c UNetConfig) checkLevel(l *limits, level int) {
 	up := c.Up[len(c.Up)-1-level]

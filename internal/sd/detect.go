@@ -86,6 +86,10 @@ func (p probe) down(c *UNetConfig) {
 				c.Widths = append(c.Widths, width)
 			}
 			c.Context = max(c.Context, p.extent(1, "%s.1.transformer_blocks.0.attn2.to_k.weight", name))
+			if read := p.extent(1, "%s.1.transformer_blocks.0.attn1.to_k.weight", name); read != 0 && read != width {
+				c.TextTwice = append(c.TextTwice, make([]bool, len(c.Widths)-len(c.TextTwice))...)
+				c.TextTwice[len(c.Widths)-1] = true
+			}
 			continue
 		}
 		if len(level) > 0 {

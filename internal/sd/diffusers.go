@@ -52,6 +52,29 @@ func (n *numbers) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]blockNumbers)(n))
 }
 
+// flags is a list that a configuration may also give as one value for every level.
+type flags []bool
+
+func (f *flags) UnmarshalJSON(data []byte) error {
+	var one bool
+	if json.Unmarshal(data, &one) == nil {
+		*f = flags{one}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]bool)(f))
+}
+
+// levels is the value of each level, up to the last that is set; nil where none is.
+func (f flags) levels(count int) (all []bool) {
+	for level := range min(count, maxLevels) {
+		if on := len(f) == 1 && f[0] || len(f) > 1 && level < len(f) && f[level]; on {
+			all = append(all, make([]bool, level+1-len(all))...)
+			all[level] = true
+		}
+	}
+	return all
+}
+
 // at is the list of a level's blocks; a single number holds for all levels and all blocks.
 func (n numbers) at(level, blocks int) []int {
 	if len(n) == 1 {
@@ -104,6 +127,8 @@ type diffusersUNet struct {
 	ContextType string   `json:"encoder_hid_dim_type"`
 	ScaleShift  string   `json:"resnet_time_scale_shift"`
 	Dual        bool     `json:"dual_cross_attention"`
+	TextTwice   flags    `json:"only_cross_attention"`
+	MidTwice    *bool    `json:"mid_block_only_cross_attention"`
 }
 
 // The class's defaults, for fields that old configurations leave out.
@@ -132,10 +157,21 @@ func (d diffusersUNet) unsupported() error {
 			return fmt.Errorf("config.json: %s %q is not supported", field.name, field.value)
 		}
 	}
+	if top := len(d.Widths) - 1; d.MidBlock != nil && d.midTwice() != (UNetConfig{TextTwice: d.TextTwice.levels(len(d.Widths))}).textTwice(top) {
+		return errors.New("config.json: mid_block_only_cross_attention that differs from the coarsest level's is not supported")
+	}
 	if d.Dual {
 		return errors.New("config.json: dual_cross_attention is not supported")
 	}
 	return nil
+}
+
+// midTwice is what the middle has where mid_block_only_cross_attention says nothing: what one value says for all levels.
+func (d diffusersUNet) midTwice() bool {
+	if d.MidTwice != nil {
+		return *d.MidTwice
+	}
+	return len(d.TextTwice) == 1 && d.TextTwice[0]
 }
 
 // parseUNet reads the configuration of a UNet2DConditionModel.
@@ -154,7 +190,7 @@ func parseUNet(data []byte) (UNetConfig, error) {
 	c := UNetConfig{
 		In: d.In, Out: d.Out, Widths: d.Widths, Context: d.Context.first(0), Groups: d.Groups, Eps: d.Eps,
 		TimeWidth: d.TimeWidth, TimeFlip: d.TimeFlip, TimeShift: d.TimeShift, SampleSize: d.SampleSize.first(0),
-		Guidance: d.Guidance,
+		Guidance: d.Guidance, TextTwice: d.TextTwice.levels(len(d.Widths)),
 	}
 	if c.TimeWidth == 0 {
 		c.TimeWidth = 4 * d.Widths[0]

@@ -45,6 +45,22 @@ const (
 "attention_head_dim":[5,10,20],"cross_attention_dim":2048,"use_linear_projection":true,"addition_embed_type":"text_time",
 "addition_time_embed_dim":256,"projection_class_embeddings_input_dim":2816,"sample_size":128}`
 	inpaintUNet = `{"cross_attention_dim":768,"in_channels":9,"sample_size":64}`
+	// What is the same in all that were distilled from SDXL, and in all of three levels.
+	xl = `"block_out_channels":[320,640,1280],"attention_head_dim":[5,10,20],"cross_attention_dim":2048,"addition_embed_type":"text_time",
+"addition_time_embed_dim":256,"projection_class_embeddings_input_dim":2816,"down_block_types":["DownBlock2D","CrossAttnDownBlock2D",
+"CrossAttnDownBlock2D"],"up_block_types":["CrossAttnUpBlock2D","CrossAttnUpBlock2D","UpBlock2D"]`
+	ssdUNet = `{` + xl + `,"mid_block_type":"UNetMidBlock2D","transformer_layers_per_block":[0,[2,2],[4,4]],
+"reverse_transformer_layers_per_block":[[4,4,10],[2,1,1],0]}`
+	vegaUNet = `{` + xl + `,"mid_block_type":"UNetMidBlock2D","transformer_layers_per_block":[0,[1,1],[2,2]],
+"reverse_transformer_layers_per_block":[[2,2,2],[1,1,1],0]}`
+	koalaUNet  = `{` + xl + `,"layers_per_block":1,"mid_block_type":null,"transformer_layers_per_block":[1,2,5]}`
+	koala1UNet = `{` + xl + `,"layers_per_block":1,"transformer_layers_per_block":[1,2,6]}`
+	sdxsUNet   = `{"cross_attention_dim":768,"layers_per_block":1,"mid_block_type":null,"block_out_channels":[320,640,1280],
+"attention_head_dim":[5,10,20],"down_block_types":["DownBlock2D","CrossAttnDownBlock2D","CrossAttnDownBlock2D"],
+"up_block_types":["CrossAttnUpBlock2D","CrossAttnUpBlock2D","UpBlock2D"]}`
+	sdxs09UNet = `{"cross_attention_dim":1024,"layers_per_block":1,"mid_block_type":null,"block_out_channels":[320,640,1280],
+"attention_head_dim":[5,10,20],"down_block_types":["CrossAttnDownBlock2D","CrossAttnDownBlock2D","CrossAttnDownBlock2D"],
+"up_block_types":["CrossAttnUpBlock2D","CrossAttnUpBlock2D","CrossAttnUpBlock2D"],"only_cross_attention":[true,false,false]}`
 	// A distilled SD 1.x: one residual block a level, no middle, three levels.
 	tinyUNet = `{"cross_attention_dim":768,"layers_per_block":1,"mid_block_type":null,"block_out_channels":[320,640,1280],
 "down_block_types":["CrossAttnDownBlock2D","CrossAttnDownBlock2D","CrossAttnDownBlock2D"],
@@ -62,7 +78,18 @@ func TestPublishedUNets(t *testing.T) {
 		{"SD 2.1", sd21UNet, "sd2", 865_910_724},
 		{"SDXL base", sdxlUNet, "sdxl", 2_567_463_684},
 		{"SD 1.5 inpainting", inpaintUNet, "sd1", 859_520_964 + 5*9*320},
-		{"distilled", tinyUNet, "sd1", 0},
+		{"InstructPix2Pix", `{"cross_attention_dim":768,"in_channels":8}`, "sd1", 859_532_484},
+		{"LCM", `{"cross_attention_dim":768,"time_cond_proj_dim":256}`, "sd1", 859_602_884},
+		{"LCM XL", `{` + xl + `,"transformer_layers_per_block":[1,2,10],"time_cond_proj_dim":256}`, "sdxl", 2_567_545_604},
+		{"SDXL inpainting", `{` + xl + `,"transformer_layers_per_block":[1,2,10],"in_channels":9}`, "sdxl", 2_567_478_084},
+		{"small-sd", `{"cross_attention_dim":768,"layers_per_block":1,"mid_block_type":null}`, "sd1", 482_346_884},
+		{"tiny-sd", tinyUNet, "sd1", 323_384_964},
+		{"SSD-1B", ssdUNet, "sdxl", 1_331_334_404},
+		{"Segmind Vega", vegaUNet, "sdxl", 745_225_604},
+		{"KOALA 700M", koalaUNet, "sdxl", 782_822_724},
+		{"KOALA 1B", koala1UNet, "sdxl", 1_161_184_324},
+		{"SDXS", sdxsUNet, "sdxs", 315_746_244},
+		{"SDXS 0.9", sdxs09UNet, "sd2", 328_177_284},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config, err := parseUNet([]byte(c.config))
@@ -76,7 +103,7 @@ func TestPublishedUNets(t *testing.T) {
 			if got := tensors.parameters(); c.parameters > 0 && got != c.parameters {
 				t.Errorf("%d parameters, published are %d", got, c.parameters)
 			}
-			if c.name != "SD 2.1" && c.name != "SDXL base" { // a graph takes a linear's weight for a 1×1 convolution's
+			if c.family == "sd1" || c.family == "sdxs" { // a graph takes a linear's weight for a 1×1 convolution's
 				for name, shape := range tensors {
 					if len(shape) == 2 && len(name) > 15 && name[len(name)-15:] == ".proj_in.weight" {
 						tensors[name] = append(slices.Clone(shape), 1, 1)

@@ -80,7 +80,7 @@ func (u unet) middle(x nn.Tensor) nn.Tensor {
 	if u.c.Mid == 0 {
 		return x
 	}
-	x = u.transformer(g.Scope("1"), x, u.c.Heads[level], u.c.Mid)
+	x = u.transformer(g.Scope("1"), x, level, u.c.Mid)
 	return u.residual(g.Scope("2"), x, u.c.Widths[level])
 }
 
@@ -122,7 +122,7 @@ func (u unet) block(name string, x nn.Tensor, level, depth int) nn.Tensor {
 	g := u.g.Scope(name)
 	x = u.residual(g.Scope("0"), x, u.c.Widths[level])
 	if depth > 0 {
-		x = u.transformer(g.Scope("1"), x, u.c.Heads[level], depth)
+		x = u.transformer(g.Scope("1"), x, level, depth)
 	}
 	return x
 }
@@ -143,7 +143,7 @@ const transformerNormEps = 1e-6
 
 // transformer treats the picture as H·W tokens: x [N,H,W,C] → [N,H,W,C]. Its projections are 1×1 convolutions in SD 1.x
 // and linears after it, the same product.
-func (u unet) transformer(g *nn.Graph, x nn.Tensor, heads, depth int) nn.Tensor {
+func (u unet) transformer(g *nn.Graph, x nn.Tensor, level, depth int) nn.Tensor {
 	s, c := x.Shape(), x.Channels()
 	h := g.GroupNorm("norm", x, u.c.Groups, transformerNormEps)
 	if g.Err() != nil {
@@ -151,7 +151,7 @@ func (u unet) transformer(g *nn.Graph, x nn.Tensor, heads, depth int) nn.Tensor 
 	}
 	h = g.Linear("proj_in", g.Reshape(h, s[0], s[1]*s[2], c), c)
 	for i := range depth {
-		h = u.transformerBlock(g.Scope(fmt.Sprintf("transformer_blocks.%d", i)), h, heads)
+		h = u.transformerBlock(g.Scope(fmt.Sprintf("transformer_blocks.%d", i)), h, level)
 	}
 	h = g.Linear("proj_out", h, c)
 	return g.Add(x, g.Reshape(h, s...))
@@ -161,18 +161,27 @@ func (u unet) transformer(g *nn.Graph, x nn.Tensor, heads, depth int) nn.Tensor 
 const layerNormEps = 1e-5
 
 // transformerBlock: self attention, attention to the text, gated perceptron: x [N,T,C] → [N,T,C].
-func (u unet) transformerBlock(g *nn.Graph, x nn.Tensor, heads int) nn.Tensor {
-	c := x.Channels()
-	q, k, v := thirds(g, g.Scope("attn1").JoinedLinear(g.LayerNorm("norm1", x, layerNormEps), c, false, "to_q", "to_k", "to_v"))
-	x = g.Add(x, g.Linear("attn1.to_out.0", g.Attention(q, k, v, heads, false), c))
-
-	q = g.LinearNoBias("attn2.to_q", g.LayerNorm("norm2", x, layerNormEps), c)
-	kv := g.Scope("attn2").JoinedLinear(u.context, c, false, "to_k", "to_v")
-	a := g.Attention(q, g.Columns(kv, 0, c), g.Columns(kv, c, c), heads, false)
-	x = g.Add(x, g.Linear("attn2.to_out.0", a, c))
+func (u unet) transformerBlock(g *nn.Graph, x nn.Tensor, level int) nn.Tensor {
+	c, heads := x.Channels(), u.c.Heads[level]
+	if u.c.textTwice(level) {
+		x = u.attendText(g, "attn1", "norm1", x, heads)
+	} else {
+		q, k, v := thirds(g, g.Scope("attn1").JoinedLinear(g.LayerNorm("norm1", x, layerNormEps), c, false, "to_q", "to_k", "to_v"))
+		x = g.Add(x, g.Linear("attn1.to_out.0", g.Attention(q, k, v, heads, false), c))
+	}
+	x = u.attendText(g, "attn2", "norm2", x, heads)
 
 	h := g.GEGLU(g.Linear("ff.net.0.proj", g.LayerNorm("norm3", x, layerNormEps), 8*c))
 	return g.Add(x, g.Linear("ff.net.2", h, c))
+}
+
+// attendText adds what the picture's tokens find in the text: x [N,T,C] → [N,T,C].
+func (u unet) attendText(g *nn.Graph, name, norm string, x nn.Tensor, heads int) nn.Tensor {
+	c := x.Channels()
+	q := g.LinearNoBias(name+".to_q", g.LayerNorm(norm, x, layerNormEps), c)
+	kv := g.Scope(name).JoinedLinear(u.context, c, false, "to_k", "to_v")
+	a := g.Attention(q, g.Columns(kv, 0, c), g.Columns(kv, c, c), heads, false)
+	return g.Add(x, g.Linear(name+".to_out.0", a, c))
 }
 
 // timePeriod is the longest period of the timestep's sinusoids. Vaswani et al. 2017.
