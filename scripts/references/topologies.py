@@ -25,6 +25,9 @@ TINY = SMALL | dict(block_out_channels=[32, 32, 64], down_block_types=[CROSS, CR
 # SDXS-512 (Song et al. 2024)
 SDXS = SD2 | dict(block_out_channels=[16, 32, 32], attention_head_dim=[2, 4, 4], down_block_types=[PLAIN, CROSS, CROSS],
                   up_block_types=[CROSS_UP, CROSS_UP, PLAIN_UP], layers_per_block=1, mid_block_type=None)
+# Its version 0.9: the transformers of the finest level read the text twice.
+SDXS_09 = SDXS | dict(down_block_types=[CROSS, CROSS, CROSS], up_block_types=[CROSS_UP, CROSS_UP, CROSS_UP],
+                      only_cross_attention=[True, False, False])
 # Small enough to be kept in many file formats.
 COMPACT = SDXS | dict(block_out_channels=[8, 8, 16], attention_head_dim=2, norm_num_groups=4)
 
@@ -53,6 +56,7 @@ MODELS = {
     "tiny-sd": (TINY, PNDM),
     "small-sd": (SMALL, PNDM),
     "sdxs": (SDXS, SD_TURBO),
+    "sdxs-0.9": (SDXS_09, SD_TURBO),
     "compact": (COMPACT, SD_TURBO),
     "lcm-sd1": (SD1 | dict(time_cond_proj_dim=256), LCM),
     "lcm-sdxl": (SDXL | dict(time_cond_proj_dim=256), LCM),
