@@ -37,6 +37,10 @@ func (c *generateCommand) Run(ctx context.Context) error {
 	if c.Server != "" {
 		return c.remote(ctx, job.Generation, c.Model, c.setSize)
 	}
+	var err error
+	if c.loras, err = c.loraFiles(); err != nil {
+		return err
+	}
 	l, err := c.load()
 	if err != nil {
 		return err
@@ -60,8 +64,13 @@ func (c *generateCommand) Run(ctx context.Context) error {
 	if _, err := l.Plan(engine.Request(request, *request.Seed), 1); err != nil {
 		return err
 	}
+	reports, err := l.LoRAs(engine.Request(request, *request.Seed))
+	if err != nil {
+		return err
+	}
 	show := newProgress(c.JSON)
 	show.start(adapterNote(l.device.Adapter()), "", request)
+	show.mixes(engine.LoRAResults(reports))
 	for i := range request.Batch {
 		if err := c.make(ctx, l, request, i, show, began); err != nil {
 			return interrupted(err, i, request.Batch)
@@ -161,7 +170,7 @@ func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i 
 		return err
 	}
 	path := numbered(c.Output, i, r.Batch)
-	if err := write(img, path, engine.Parameters(r, seed, l.Info().Name, version)); err != nil {
+	if err := write(img, path, engine.Parameters(r, seed, l.Info().Name, version, show.loras...)); err != nil {
 		return err
 	}
 	show.wrote(path, seed, time.Since(began))

@@ -22,6 +22,8 @@ type modelFlags struct {
 
 	MaxVRAM byteSize `name:"max-vram" aliases:"memory" env:"WAGGLE_MAX_VRAM" placeholder:"SIZE" help:"Most memory of each adapter for models, such as 6GiB or 900MB; a number alone is MiB. Kept to by slower ways to draw the same picture; models not in use are given back first (default: three quarters of what the adapter reports as free, else no limit)."`
 
+	loras map[string]string // files of LoRAs that the flags name, by the names that requests use
+
 	path string // of the model, where it is not to be found by its name
 }
 
@@ -43,7 +45,7 @@ func (f modelFlags) load() (*loaded, error) {
 		return nil, errors.Join(err, m.Close())
 	}
 	budget := cmp.Or(int64(f.MaxVRAM), budgetOf(device, 1))
-	p, err := sd.Load(device, m, sd.LoadOptions{Runtime: nn.Options{Family: nn.Family(f.Kernels)}, Budget: budget, Shelf: f.shelf()})
+	p, err := sd.Load(device, m, sd.LoadOptions{Runtime: nn.Options{Family: nn.Family(f.Kernels)}, Budget: budget, Shelf: f.shelf(), LoRAFiles: f.loras})
 	if err != nil {
 		return nil, errors.Join(err, device.Close(), m.Close())
 	}

@@ -27,6 +27,7 @@ type pictureFlags struct {
 	Schedule  string   `help:"Noise schedule, such as normal or karras."`
 	Dialect   string   `default:"a1111" enum:"a1111,a1111-cpu,comfy,diffusers" help:"Whose noise to draw: a1111, a1111-cpu, comfy, diffusers."`
 	Batch     int      `default:"1" help:"Number of pictures; picture i has seed + i."`
+	LoRA      []string `name:"lora" sep:"none" placeholder:"NAME[:STRENGTH]" help:"LoRA to mix into the model, by its name in the folders of --models, or a file of this machine where it draws itself; any number of them. The prompt may name more: <lora:NAME:STRENGTH>."`
 	Precision string   `default:"auto" enum:"auto,f32" help:"auto or f32."`
 	JSON      bool     `name:"json" help:"Print one JSON object a line instead of progress for people."`
 
@@ -84,6 +85,9 @@ func (f *pictureFlags) request(op job.Operation, model string, d job.Defaults, s
 		prefer(&r, d)
 	}
 	f.apply(&r)
+	if err := f.addLoRAs(&r); err != nil {
+		return r, err
+	}
 	if err := special(&r); err != nil {
 		return r, err
 	}

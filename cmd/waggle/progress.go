@@ -22,6 +22,8 @@ type progress struct {
 	bar  *mpb.Bar
 	out  io.Writer
 	told time.Time
+
+	loras []job.LoRAResult // of the pictures
 }
 
 func newProgress(asJSON bool) *progress {
@@ -96,6 +98,14 @@ func rate(step int, elapsed time.Duration) string {
 	return fmt.Sprintf(", %.0f ms a step", elapsed.Seconds()*1e3/float64(step))
 }
 
+// mixes says what LoRAs do to the model: lines for people, a member of each picture's line for programs.
+func (p *progress) mixes(loras []job.LoRAResult) {
+	p.loras = loras
+	for _, l := range loras {
+		p.note("%s", plainText(l.String()))
+	}
+}
+
 // note says something that people should know before the work.
 func (p *progress) note(format string, args ...any) {
 	if p.json == nil {
@@ -145,7 +155,11 @@ func (p *progress) done() {
 
 func (p *progress) wrote(path string, seed uint64, total time.Duration) {
 	if p.json != nil {
-		p.json.Encode(map[string]any{"type": "complete", "file": path, "seed": seed, "elapsed_ms": total.Milliseconds()})
+		line := map[string]any{"type": "complete", "file": path, "seed": seed, "elapsed_ms": total.Milliseconds()}
+		if len(p.loras) > 0 {
+			line["loras"] = p.loras
+		}
+		p.json.Encode(line)
 		return
 	}
 	fmt.Fprintf(p.out, "%s (seed %d, %.1f s)\n", path, seed, total.Seconds())

@@ -146,7 +146,6 @@ func TestUnsupported(t *testing.T) {
 	rigged(t, func(t *testing.T, r *rig) {
 		for name, change := range map[string]func(*job.Request){
 			"image_transform": func(q *job.Request) { q.Operation = job.Transform },
-			"loras":           func(q *job.Request) { q.LoRAs = []job.LoRA{{Path: "x"}} },
 			"hires":           func(q *job.Request) { q.Hires = &job.Hires{} },
 			"tile":            func(q *job.Request) { q.Tile = "xy" },
 			"f32":             func(q *job.Request) { q.Precision = "f32" },

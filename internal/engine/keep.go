@@ -28,7 +28,7 @@ const (
 // develop decodes a picture whose steps are done and has it stored beside the
 // drawing of others.
 func (e *Engine) develop(ctx context.Context, c *canvas) bool {
-	drawing, name, request := c.drawing, c.run.model, c.request
+	drawing, name, request, loras := c.drawing, c.run.model, c.request, c.run.loras
 	img, err := ask(e.owner, e.stopping, callLimit, func(d *desk) (*image.NRGBA, error) {
 		m, err := d.model(name)
 		if err != nil {
@@ -44,7 +44,7 @@ func (e *Engine) develop(ctx context.Context, c *canvas) bool {
 	c.drawing, c.suspect, c.keeping = nil, false, true
 	e.work.Go(func() {
 		k := kept{canvas: c}
-		k.picture, k.err = e.store(ctx, c, img)
+		k.picture, k.err = e.store(ctx, c, img, loras)
 		select {
 		case e.kept <- k:
 		case <-c.run.over:
@@ -56,10 +56,10 @@ func (e *Engine) develop(ctx context.Context, c *canvas) bool {
 
 // store writes a picture as often as it takes: a store that cannot be reached,
 // or is full, is no reason to lose it.
-func (e *Engine) store(ctx context.Context, c *canvas, img *image.NRGBA) (job.Picture, error) {
+func (e *Engine) store(ctx context.Context, c *canvas, img *image.NRGBA, loras []job.LoRAResult) (job.Picture, error) {
 	record, size := c.run.record, img.Bounds().Size()
 	seed := record.Seed + uint64(c.index)
-	about := Parameters(record.Request, seed, c.run.model, e.Version)
+	about := Parameters(record.Request, seed, c.run.model, e.Version, loras...)
 	file, err := picture.EncodePNG(img, picture.Text{Keyword: picture.ParametersKeyword, Value: about.String()})
 	if err != nil {
 		return job.Picture{}, fmt.Errorf("encode picture: %w", err)

@@ -26,6 +26,9 @@ func Request(r job.Request, seed uint64) sd.Request {
 	if r.Eta != nil {
 		out.Eta = max(*r.Eta, tiniest)
 	}
+	for _, l := range r.LoRAs {
+		out.LoRAs = append(out.LoRAs, sd.LoRA{Name: l.Path, UNet: l.Strength, Text: l.Strength})
+	}
 	return out
 }
 
@@ -37,7 +40,7 @@ func (e *Engine) refuse(r job.Request) error {
 		asked bool
 	}{
 		{string(r.Operation), r.Operation != job.Generation},
-		{"loras", len(r.LoRAs) > 0}, {"controls", len(r.Controls) > 0}, {"hires", r.Hires != nil},
+		{"controls", len(r.Controls) > 0}, {"hires", r.Hires != nil},
 		{"variation", r.Variation != nil}, {"tile", r.Tile != "none"}, {"vae", r.VAE != ""},
 	} {
 		if part.asked {
@@ -51,9 +54,9 @@ func (e *Engine) refuse(r job.Request) error {
 }
 
 // Parameters is what a picture's metadata says of how it was made.
-func Parameters(r job.Request, seed uint64, model, version string) picture.Parameters {
+func Parameters(r job.Request, seed uint64, model, version string, loras ...job.LoRAResult) picture.Parameters {
 	p := picture.Parameters{
-		Prompt: r.Prompt, Negative: r.NegativePrompt, Steps: r.Steps, Guidance: r.GuidanceScale,
+		Prompt: promptWithLoRAs(r), Negative: r.NegativePrompt, Steps: r.Steps, Guidance: r.GuidanceScale,
 		Sampler: r.Sampler, Schedule: r.Schedule, Seed: seed, Width: r.Width, Height: r.Height, Model: model,
 	}
 	samplers, schedules := Choices()
@@ -66,7 +69,7 @@ func Parameters(r job.Request, seed uint64, model, version string) picture.Param
 	if s, ok := job.Choose(schedules, p.Schedule); ok {
 		p.Schedule = s.Label
 	}
-	p.Extra = extras(r)
+	p.Extra = append(extras(r), loraHashes(loras)...)
 	if version != "" {
 		p.Version = "waggle " + version
 	}

@@ -81,6 +81,7 @@ type told struct {
 	steps, total int
 	guess        sd.Latent
 	checkpoint   *sd.Checkpoint
+	loras        []job.LoRAResult
 }
 
 // begin begins a picture on the device, or goes on with it.
@@ -96,7 +97,7 @@ func (e *Engine) begin(ctx context.Context, c *canvas) bool {
 		if err != nil {
 			return told{}, diagnose(m, request, err)
 		}
-		return told{drawing: drawing, steps: drawing.StepsDone(), total: drawing.Total()}, nil
+		return told{drawing: drawing, steps: drawing.StepsDone(), total: drawing.Total(), loras: lorasOf(drawing)}, nil
 	})
 	if errors.Is(err, sd.ErrOtherPicture) {
 		e.Log.Warn("begin the picture anew", "job", c.run.record.ID, "picture", c.index, "because", err)
@@ -109,6 +110,7 @@ func (e *Engine) begin(ctx context.Context, c *canvas) bool {
 		return false
 	}
 	c.drawing, c.steps, c.total = got.drawing, got.steps, got.total
+	c.run.loras = got.loras
 	if c.began.IsZero() {
 		c.began = time.Now()
 	}

@@ -23,6 +23,7 @@ type run struct {
 	failures int           // that were this job's
 	alone    bool          // it shares no step: its next lost attempt is its last
 	over     chan struct{} // closed when it has ended or left the engine
+	loras    []job.LoRAResult
 }
 
 // canvas is one picture of a run.
@@ -146,6 +147,7 @@ func (r *run) outcome() (o job.Outcome) {
 	for _, c := range r.canvases {
 		o.Pictures = append(o.Pictures, *c.stored)
 	}
+	o.LoRAs = r.loras
 	return o
 }
 

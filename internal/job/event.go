@@ -46,6 +46,8 @@ type Event struct {
 	Height    int     `json:"height,omitempty"`     // of the finished picture, in pixels
 	ElapsedMS int64   `json:"elapsed_ms,omitempty"` // that the job was computed
 	Images    []Image `json:"images,omitempty"`     // all pictures where there are several, the first included
+
+	LoRAs []LoRAResult `json:"loras,omitempty"` // what those of the request and its prompt did
 }
 
 // Image is one picture of a batch in a CompleteEvent.
@@ -88,7 +90,7 @@ func (r Record) EndEvent() (Event, bool) {
 }
 
 func (r Record) completeEvent() Event {
-	e := Event{Type: CompleteEvent, Format: "png", Seed: &r.Seed, ElapsedMS: r.Elapsed.Milliseconds()}
+	e := Event{Type: CompleteEvent, Format: "png", Seed: &r.Seed, ElapsedMS: r.Elapsed.Milliseconds(), LoRAs: r.LoRAs}
 	if len(r.Pictures) > 0 {
 		e.Width, e.Height = r.Pictures[0].Width, r.Pictures[0].Height
 	}

@@ -161,6 +161,7 @@ type Outcome struct {
 	Kind     Kind          `json:"kind,omitempty"`     // why it failed, for programs
 	Message  string        `json:"message,omitempty"`  // why it failed, for people
 	Pictures []Picture     `json:"pictures,omitempty"` // in their order
+	LoRAs    []LoRAResult  `json:"loras,omitempty"`    // what those of the request and its prompt did
 	Elapsed  time.Duration `json:"elapsed,omitempty"`
 }
 

@@ -2,6 +2,7 @@ package sd
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"waggle/gpu"
@@ -81,7 +82,7 @@ func (s *stock) excess(need nn.MemoryPlan) int64 {
 // idle is the network whose weights leave for the sake of another: the smallest that is enough, else the largest.
 func (s *stock) idle(but weights.Source, enough int64) (best weights.Source, ok bool) {
 	for source, bytes := range s.weights {
-		if source == but {
+		if source == but || source == baseOf(but) {
 			continue
 		}
 		had := s.weights[best]
@@ -133,7 +134,11 @@ func (p *Pipeline) stock() *stock {
 		c := p.programs.values[key]
 		s.programs = append(s.programs, stocked{key, c.source, c.activations})
 	}
-	for _, source := range p.networks.sources() {
+	sources := p.networks.sources()
+	for _, set := range p.loras.values {
+		sources = slices.AppendSeq(sources, maps.Values(set.changed))
+	}
+	for _, source := range sources {
 		if bytes := p.compiler.held(source); bytes > 0 {
 			s.weights[source] = bytes
 		}
@@ -143,6 +148,9 @@ func (p *Pipeline) stock() *stock {
 
 // makeRoom gives back what must leave for a program.
 func (p *Pipeline) makeRoom(key string, source weights.Source, need nn.MemoryPlan) {
+	if changed, ok := source.(nn.Changed); ok && p.budget > 0 { // matrices leave the base, which these have in use
+		p.dropPrograms(func(other weights.Source) bool { return other != source && baseOf(other) == changed.Base() })
+	}
 	out := p.stock().add(key, source, need)
 	for _, key := range out.programs {
 		p.programs.remove(key)
@@ -150,6 +158,14 @@ func (p *Pipeline) makeRoom(key string, source weights.Source, need nn.MemoryPla
 	for _, source := range out.weights {
 		p.compiler.release(source)
 	}
+}
+
+// baseOf is the source without LoRAs.
+func baseOf(source weights.Source) weights.Source {
+	if changed, ok := source.(nn.Changed); ok {
+		return changed.Base()
+	}
+	return source
 }
 
 // sources of all networks' weights.

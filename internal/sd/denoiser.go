@@ -37,7 +37,11 @@ func (p *Pipeline) seated(asking []*stepping) (*compiled, error) {
 	for _, s := range asking {
 		seats = append(seats, seat{s.Drawing, s.turns})
 	}
-	unet, err := p.unet(asking[0].Shape(), len(seats))
+	set, err := p.live(asking[0].loras)
+	if err != nil {
+		return nil, err
+	}
+	unet, err := p.unet(asking[0].Shape(), set, len(seats))
 	if err != nil || slices.Equal(unet.seats, seats) {
 		return unet, err
 	}
@@ -62,8 +66,8 @@ type seat struct {
 }
 
 // unet is the network's program for a batch of drawings of a shape.
-func (p *Pipeline) unet(s Shape, batch int) (*compiled, error) {
-	return p.batchProgram(fmt.Sprint("unet ", s, batch), p.unetPart(s, batch))
+func (p *Pipeline) unet(s Shape, set *loraSet, batch int) (*compiled, error) {
+	return p.batchProgram(fmt.Sprint("unet ", s, batch), p.unetPart(s, set, batch))
 }
 
 // conditions are what the network is told of a picture for all steps, one row for each prompt: text states, added vector,

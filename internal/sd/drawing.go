@@ -30,6 +30,8 @@ type Shape struct {
 	Width, Height int // pixels
 	Passes        int // of the network a question: 1 without guidance, 2 with it, more where AND joins prompts
 	Tokens        int // of each prompt, fillers included
+
+	LoRAs string // those that change the UNet, with their strengths; empty for none
 }
 
 // Begin reads the prompts and makes the noise of a picture, or goes on from r.From.
@@ -95,13 +97,13 @@ func (p *Pipeline) shape(s settings) (Shape, error) {
 		return Shape{}, err
 	}
 	tokens := commonLength(guides) * p.networks.text[0].config.Positions
-	return Shape{Width: s.Width, Height: s.Height, Passes: s.passes, Tokens: tokens}, nil
+	return Shape{Width: s.Width, Height: s.Height, Passes: s.passes, Tokens: tokens, LoRAs: s.loras.keyOf(p.networks.unet.tensors)}, nil
 }
 
 // Shape says which other drawings this one can be stepped with.
 func (d *Drawing) Shape() Shape {
 	tokens := len(d.prompts[0].context) / d.pipeline.networks.unet.config.Context
-	return Shape{Width: d.Width, Height: d.Height, Passes: d.passes, Tokens: tokens}
+	return Shape{Width: d.Width, Height: d.Height, Passes: d.passes, Tokens: tokens, LoRAs: d.loras.keyOf(d.pipeline.networks.unet.tensors)}
 }
 
 // StepsDone counts the steps that are done, those before a checkpoint included.

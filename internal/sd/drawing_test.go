@@ -43,7 +43,7 @@ func finish(t testing.TB, p *Pipeline, d *Drawing) []uint8 {
 func TestDrawing(t *testing.T) {
 	p := tinyPipeline(t, plainGo{})
 	d := begin(t, p, quick)
-	if shape, err := p.Shape(quick); err != nil || shape != d.Shape() || shape != (Shape{64, 64, 2, 77}) {
+	if shape, err := p.Shape(quick); err != nil || shape != d.Shape() || shape != (Shape{Width: 64, Height: 64, Passes: 2, Tokens: 77}) {
 		t.Errorf("shape %+v, begun with %+v, error %v", shape, d.Shape(), err)
 	}
 	if d.StepsDone() != 0 || d.Total() != 2 || d.Done() || d.Guess().Data != nil {

@@ -28,8 +28,11 @@ const (
 // settlePrompt takes the prompt apart as the dialect does.
 func (s *settings) settlePrompt() error {
 	s.reading = readings[s.dialect.Name]
-	words, _, err := prompt.Networks(s.Prompt)
+	words, networks, err := prompt.Networks(s.Prompt)
 	if err != nil {
+		return err
+	}
+	if s.mixed, err = promptLoRAs(networks); err != nil {
 		return err
 	}
 	if s.parts, err = s.reading.split(words); err != nil {
@@ -178,7 +181,7 @@ func (p *Pipeline) encodeGuide(g *guide, s settings) error {
 func (p *Pipeline) encodeChunks(g *guide, i, j int, s settings) (states [][]float32, err error) {
 	var all []weighed
 	for k, text := range g.texts {
-		c, err := p.encodeChunk(i, text[i][j], s.ClipSkip)
+		c, err := p.encodeChunk(i, text[i][j], s)
 		if err != nil {
 			return nil, err
 		}
@@ -188,7 +191,7 @@ func (p *Pipeline) encodeChunks(g *guide, i, j int, s settings) (states [][]floa
 		all = append(all, weighed{c.context, text[i][j].weights, g.times(k)})
 	}
 	empty := func() ([]float32, error) {
-		c, err := p.encodeChunk(i, chunk{ids: p.tokenizers[i].Frame(nil)}, s.ClipSkip)
+		c, err := p.encodeChunk(i, chunk{ids: p.tokenizers[i].Frame(nil)}, s)
 		return c.context, err
 	}
 	if err := s.reading.weigh(all, empty); err != nil {

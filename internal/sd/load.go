@@ -18,6 +18,8 @@ type LoadOptions struct {
 	Budget int64
 	// Shelf is where other files are that requests name; nil: there are none.
 	Shelf *models.Shelf
+	// LoRAFiles are paths of LoRAs by the names that requests use, beside those on the shelf.
+	LoRAFiles map[string]string
 }
 
 // Load prepares a model for a device. The model must stay open as long as the pipeline; the device outlives both. Weights go
@@ -29,7 +31,7 @@ func Load(dev *gpu.Device, m *models.Model, opts LoadOptions) (*Pipeline, error)
 	}
 	p, err := newPipeline(onGPU{runtime: runtime, tight: opts.Budget > 0, weights: map[weights.Source]*nn.Weights{}}, m)
 	if err == nil {
-		p.shelf = opts.Shelf
+		p.shelf, p.loraFiles = opts.Shelf, opts.LoRAFiles
 		_, err = p.tokenize("")
 	}
 	if err != nil {
@@ -58,7 +60,9 @@ func readModel(c compiler, m *models.Model) (*Pipeline, error) {
 	p := &Pipeline{
 		name: m.Name, networks: networks, family: family, compiler: c,
 		programs: newCache(programLimit, (*compiled).Close), texts: newCache[conditioning](textLimit, nil),
+		hashes: hashes{},
 	}
+	p.loras = newCache(loraSetLimit, p.dropLoRAs)
 	return p, p.know(m)
 }
 

@@ -36,6 +36,7 @@ type Request struct {
 	Eta              float64   // share of fresh noise in ancestral steps
 	ClipSkip         int       // text layer counted from the end, 1 the last
 	Precision        string    // of the networks: f32
+	LoRAs            []LoRA    // beside those that the prompt names
 
 	// From goes on after the step of a checkpoint, which must be of the same picture: all of the above as it was.
 	From *Checkpoint
@@ -58,6 +59,9 @@ type Progress struct {
 type Pipeline struct {
 	name       string
 	shelf      *models.Shelf
+	loraFiles  map[string]string
+	loras      *cache[*loraSet]
+	hashes     hashes
 	networks   Networks
 	family     family
 	tokenizers []*tokenizer.Tokenizer
@@ -128,5 +132,6 @@ func (p *Pipeline) Preview(l Latent) *image.NRGBA { return p.family.colours.pict
 // Close gives back everything on the GPU.
 func (p *Pipeline) Close() {
 	p.programs.shrink(0)
+	p.loras.shrink(0)
 	p.compiler.close()
 }

@@ -86,7 +86,7 @@ func (p *Pipeline) Plan(r Request, batch int) (Plan, error) {
 	if worst != nil {
 		return Plan{}, worst
 	}
-	plan.SmallerBatches, err = p.smallerBatches(shape, batch)
+	plan.SmallerBatches, err = p.smallerBatches(s, shape, batch)
 	return plan, err
 }
 
@@ -121,11 +121,11 @@ func (plan *Plan) add(p *Pipeline, n part, device *stock) error {
 // parts are the networks of a picture, in the order of use.
 func (p *Pipeline) parts(s settings, shape Shape, batch int) (parts []part) {
 	for i, text := range p.networks.text {
-		parts = append(parts, part{fmt.Sprintf("text encoder %d", i+1), "encode", text.tensors, 1, func(int) *nn.Graph {
+		parts = append(parts, part{fmt.Sprintf("text encoder %d", i+1), "encode", s.loras.source(text.tensors), 1, func(int) *nn.Graph {
 			return textGraph(text, text.config.skip(s.ClipSkip))
 		}, false})
 	}
-	return append(parts, p.unetPart(shape, batch), p.decoderPart(s.height, s.width))
+	return append(parts, p.unetPart(shape, s.loras, batch), p.decoderPart(s.height, s.width))
 }
 
 // decoderPart makes a picture of a latent of height × width cells.
@@ -136,17 +136,17 @@ func (p *Pipeline) decoderPart(height, width int) part {
 }
 
 // unetPart is the UNet of so many drawings of a shape.
-func (p *Pipeline) unetPart(s Shape, batch int) part {
+func (p *Pipeline) unetPart(s Shape, set *loraSet, batch int) part {
 	factor := p.networks.vae.config.Factor()
-	return part{"unet", "step", p.networks.unet.tensors, batch * s.Passes, func(rows int) *nn.Graph {
+	return part{"unet", "step", set.source(p.networks.unet.tensors), batch * s.Passes, func(rows int) *nn.Graph {
 		return unetGraph(p.networks.unet, rows, s.Height/factor, s.Width/factor, s.Tokens)
 	}, false}
 }
 
 // smallerBatches is the memory of the programs for 1 to batch-1 drawings, as far as they are kept at a time.
-func (p *Pipeline) smallerBatches(s Shape, batch int) (bytes int64, err error) {
+func (p *Pipeline) smallerBatches(s settings, shape Shape, batch int) (bytes int64, err error) {
 	for n := batch - 1; n > 0 && bytes < activationLimit; n-- {
-		w, err := p.fit(p.unetPart(s, n))
+		w, err := p.fit(p.unetPart(shape, s.loras, n))
 		if err != nil {
 			return 0, fmt.Errorf("unet: %w", err)
 		}

@@ -177,14 +177,14 @@ func (c TextConfig) skip(clipSkip int) int {
 }
 
 // encodeChunk runs one text encoder, or remembers what it gave. Weights do not matter to it.
-func (p *Pipeline) encodeChunk(i int, chunk chunk, clipSkip int) (c conditioning, err error) {
+func (p *Pipeline) encodeChunk(i int, chunk chunk, s settings) (c conditioning, err error) {
 	n := p.networks.text[i]
-	skip := n.config.skip(clipSkip)
-	key := fmt.Sprint(i, " ", skip)
+	skip := n.config.skip(s.ClipSkip)
+	key := fmt.Sprint(i, " ", skip, s.loras.keyOf(n.tensors))
 	if c, ok := p.texts.get(fmt.Sprint(key, chunk.ids)); ok {
 		return c, nil
 	}
-	encoder, err := p.program("text "+key, n.tensors, func() *nn.Graph { return textGraph(n, skip) })
+	encoder, err := p.program("text "+key, s.loras.source(n.tensors), func() *nn.Graph { return textGraph(n, skip) })
 	if err != nil {
 		return c, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"waggle/internal/noise"
 	"waggle/internal/prompt"
@@ -49,6 +50,8 @@ type settings struct {
 	passes                  int     // of the network a step: 1, or one for the negative prompt and one for each part
 	parts                   []prompt.Span
 	reading                 reading
+	mixed                   []LoRA // that the prompt names
+	loras                   *loraSet
 	dialect                 noise.Dialect
 	grid                    *sampler.Grid
 	rule                    sampler.Name
@@ -70,6 +73,9 @@ func (p *Pipeline) settle(r Request) (settings, error) {
 		return settings{}, err
 	}
 	if err = s.settlePrompt(); err != nil {
+		return settings{}, err
+	}
+	if s.loras, err = p.adopt(append(slices.Clone(r.LoRAs), s.mixed...)); err != nil {
 		return settings{}, err
 	}
 	err = p.settleSampler(&s)

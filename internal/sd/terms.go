@@ -35,13 +35,13 @@ func (p *Pipeline) terms(s settings) ([]Term, error) {
 	if s.GuidanceRescale != 0 {
 		guidance += ", rescaled by " + decimal(s.GuidanceRescale)
 	}
-	return []Term{
+	return append([]Term{
 		{"model", p.name}, {"set of weights", p.weightsKey()}, {"prompt", guidesKey(guides)}, {"negative prompt", negative},
 		{"clip skip", strconv.Itoa(s.ClipSkip)}, {"guidance", guidance}, {"seed", strconv.FormatUint(s.Seed, 10)},
 		{"width", strconv.Itoa(s.Width)}, {"height", strconv.Itoa(s.Height)}, {"steps", strconv.Itoa(s.grid.Steps())},
 		{"sampler", string(s.rule)}, {"eta", eta}, {"noise schedule", gridKey(s.grid)}, {"dialect", s.dialect.Name},
 		{"precision", precision},
-	}, nil
+	}, s.loras.term()...), nil
 }
 
 func decimal(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
