@@ -5,7 +5,7 @@
 // Dispatch (⌈C/(4·16)⌉, ⌈rows/8⌉, 1). Source of GEGLU: Shazeer 2020, arXiv:2002.05202.
 const TO_IMAGE: bool = false;
 const GATED: bool = false;
-const ACTIVATION: u32 = 2u; // 1 SiLU, 2 GELU, 3 quick GELU
+const ACTIVATION: u32 = 2u; // 1 SiLU, 2 GELU, 3 quick GELU, 4 ReLU
 
 struct Params {
   rows: u32,
@@ -28,6 +28,7 @@ fn activate(a: vec4<f32>) -> vec4<f32> {
   if (ACTIVATION == 1u) { return a / (1.0 + exp(-a)); }
   if (ACTIVATION == 2u) { return 0.5 * a * (1.0 + erf4(a * 0.7071067811865476)); }
   if (ACTIVATION == 3u) { return a / (1.0 + exp(-1.702 * a)); }
+  if (ACTIVATION == 4u) { return max(a, vec4<f32>(0.0)); }
   return a;
 }
 

@@ -14,7 +14,7 @@
 // Dispatch (⌈M/(4·LANE_ROWS)⌉, ⌈K/64⌉, 1). Goes round its loops TAPS·(C/4 + 1) times.
 const LANE_ROWS: u32 = 8u;
 const TAPS: u32 = 1u;      // 1 or 9
-const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
+const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU, 4 ReLU
 const WIDE: bool = false;  // weights are f32
 
 struct Params {
@@ -53,6 +53,7 @@ fn activate(a: vec4<f32>) -> vec4<f32> {
   if (ACTIVATION == 1u) { return a / (1.0 + exp(-a)); }
   if (ACTIVATION == 2u) { return 0.5 * a * (1.0 + erf4(a * 0.7071067811865476)); }
   if (ACTIVATION == 3u) { return a / (1.0 + exp(-1.702 * a)); }
+  if (ACTIVATION == 4u) { return max(a, vec4<f32>(0.0)); }
   return a;
 }
 

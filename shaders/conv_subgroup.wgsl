@@ -14,7 +14,7 @@
 const LANES: u32 = 8u;    // subgroup size
 const ROWS: u32 = 32u;    // a multiple of 2; rows beyond LANES in whole groups of LANES
 const TAPS: u32 = 1u;     // 1 or 9
-const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
+const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU, 4 ReLU
 const ODD_TEXELS: bool = false; // ⌈C/4⌉ is odd: the second half of a row's last octet is no part of it
 const WIDE: bool = false; // weights are f32
 const FOLD: u32 = 2048u;
@@ -59,6 +59,7 @@ fn activate(a: vec4<f32>) -> vec4<f32> {
   if (ACTIVATION == 1u) { return a / (1.0 + exp(-a)); }
   if (ACTIVATION == 2u) { return 0.5 * a * (1.0 + erf4(a * 0.7071067811865476)); }
   if (ACTIVATION == 3u) { return a / (1.0 + exp(-1.702 * a)); }
+  if (ACTIVATION == 4u) { return max(a, vec4<f32>(0.0)); }
   return a;
 }
 

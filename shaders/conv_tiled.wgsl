@@ -14,7 +14,7 @@
 // Source: implicit GEMM as in cuDNN, arXiv:1410.0759.
 const LANE_ROWS: u32 = 8u; // even: 2, 4 or 8
 const TAPS: u32 = 1u;      // 1 or 9
-const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU
+const ACTIVATION: u32 = 0u; // 0 none, 1 SiLU, 2 GELU, 3 quick GELU, 4 ReLU
 const WIDE: bool = false;  // weights are f32
 const TILE_ROWS: u32 = 8u * LANE_ROWS;
 const LOADS: u32 = LANE_ROWS / 2u; // vec4s of x that a lane brings in at a time
@@ -59,6 +59,7 @@ fn activate(a: vec4<f32>) -> vec4<f32> {
   if (ACTIVATION == 1u) { return a / (1.0 + exp(-a)); }
   if (ACTIVATION == 2u) { return 0.5 * a * (1.0 + erf4(a * 0.7071067811865476)); }
   if (ACTIVATION == 3u) { return a / (1.0 + exp(-1.702 * a)); }
+  if (ACTIVATION == 4u) { return max(a, vec4<f32>(0.0)); }
   return a;
 }
 

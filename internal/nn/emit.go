@@ -27,6 +27,8 @@ func (c *compiler) emit(i int) {
 		c.emitConcat(s)
 	case OpColumns:
 		c.emitColumns(s)
+	case OpPool:
+		c.emitPool(s)
 	case OpEmbedding:
 		c.emitEmbedding(s)
 	case OpAttention:
@@ -181,6 +183,14 @@ func (c *compiler) emitColumns(s *stage) {
 	for _, p := range c.rowBands(c.values[x.value]) {
 		c.dispatch(s, "columns", nil, []int{p.rows, v.quads(), c.values[x.value].quads(), x.first / 4}, tileCounts(v.quads(), p.rows),
 			gpu.Read(c.rows(x.value, p.first, p.rows)), gpu.Write(c.rows(s.out, p.first, p.rows)))
+	}
+}
+
+func (c *compiler) emitPool(s *stage) {
+	v, x := c.values[s.out], s.in[0]
+	for _, p := range c.rowBands(v) {
+		c.dispatch(s, "pool", nil, []int{p.rows, v.quads(), p.first, x.shape[1], x.shape[2]}, tileCounts(v.quads(), p.rows),
+			gpu.Read(c.whole(x.value)), gpu.Write(c.rows(s.out, p.first, p.rows)))
 	}
 }
 

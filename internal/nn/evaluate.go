@@ -79,6 +79,9 @@ func (e evaluation) node(n Node) ([]float32, error) {
 	case OpActivation, OpReshape:
 		x, _ := e.in(n, 0)
 		return x, nil // an activation is applied after every node
+	case OpPool:
+		x, s := e.in(n, 0)
+		return reference.MeanPool(x, s[0], s[1], s[2], s[3]), nil
 	case OpGEGLU, OpColumns:
 		return e.rowwise(n), nil
 	case OpAdd, OpAddPerChannel, OpConcat:
@@ -96,6 +99,8 @@ func activated(x []float32, f Activation) []float32 {
 		return reference.Map(x, reference.GELU)
 	case QuickGELU:
 		return reference.Map(x, reference.QuickGELU)
+	case ReLU:
+		return reference.Map(x, reference.ReLU)
 	}
 	return x
 }

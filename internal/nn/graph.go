@@ -64,10 +64,11 @@ const (
 	OpReshape
 	OpAttention
 	OpEmbedding
+	OpPool
 )
 
 var opNames = [...]string{"input", "linear", "conv", "group norm", "layer norm", "activation", "geglu", "add",
-	"add per channel", "concat", "columns", "reshape", "attention", "embedding"}
+	"add per channel", "concat", "columns", "reshape", "attention", "embedding", "pool"}
 
 func (o Op) String() string { return opNames[o] }
 
@@ -79,6 +80,7 @@ const (
 	SiLU                 // x·sigmoid(x)
 	GELU                 // x·Φ(x), the exact form with erf
 	QuickGELU            // x·sigmoid(1.702x), as in OpenAI's CLIP
+	ReLU                 // max(x, 0)
 )
 
 // Node is one operation of a graph. Fields beyond Op, In and Shape are set where the operation needs them.
@@ -115,6 +117,7 @@ type graphState struct {
 type Graph struct {
 	*graphState
 	prefix string
+	plain  bool // see WithoutBias
 }
 
 // Tensor is a value in a graph.
@@ -130,7 +133,12 @@ func NewGraph(source weights.Source) *Graph {
 
 // Scope is the same graph with name added to the prefix of weight names: Scope("a").Linear("b", …) reads "a.b.weight".
 func (g *Graph) Scope(name string) *Graph {
-	return &Graph{graphState: g.graphState, prefix: g.full(name)}
+	return &Graph{graphState: g.graphState, prefix: g.full(name), plain: g.plain}
+}
+
+// WithoutBias is the same graph; convolutions made through it have no bias.
+func (g *Graph) WithoutBias() *Graph {
+	return &Graph{graphState: g.graphState, prefix: g.prefix, plain: true}
 }
 
 func (g *Graph) full(name string) string {

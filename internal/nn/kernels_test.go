@@ -41,7 +41,7 @@ func openRuntime(tb testing.TB, d *gpu.Device, family Family) *Runtime {
 // erf is good to 1.5e-7, and what only copies is exact.
 var tolerances = map[Op]float64{
 	OpLinear: 2e-6, OpConv: 4e-6, OpGroupNorm: 2e-6, OpLayerNorm: 2e-6, OpActivation: 1e-6, OpGEGLU: 1e-6,
-	OpAttention: 5e-6, OpEmbedding: 1e-7, OpAdd: 1e-7, OpAddPerChannel: 1e-7,
+	OpAttention: 5e-6, OpEmbedding: 1e-7, OpAdd: 1e-7, OpAddPerChannel: 1e-7, OpPool: 2e-7,
 }
 
 // kernelCase is a graph of one operation and what is fused into it.
@@ -63,7 +63,7 @@ func linearCases() (cases []kernelCase) {
 			return g.Linear("l", g.Input("x", PerStep, s[0], s[1]), s[2])
 		}})
 	}
-	for f, name := range map[Activation]string{SiLU: "silu", GELU: "gelu", QuickGELU: "quick gelu"} {
+	for f, name := range map[Activation]string{SiLU: "silu", GELU: "gelu", QuickGELU: "quick gelu", ReLU: "relu"} {
 		cases = append(cases, kernelCase{OpLinear, name, func(m memory, g *Graph) Tensor {
 			m.linear("l", 20, 36)
 			return g.Activate(g.Linear("l", g.Input("x", PerStep, 37, 20), 36), f)
@@ -93,6 +93,7 @@ func convCases() (cases []kernelCase) {
 			"":         func(g *Graph, x Tensor) Tensor { return g.Conv3x3("c", x, s[4]) },
 			" stride2": func(g *Graph, x Tensor) Tensor { return g.DownConv3x3("c", x, s[4]) },
 			" pad end": func(g *Graph, x Tensor) Tensor { return g.DownConv3x3PadEnd("c", x, s[4]) },
+			" no bias": func(g *Graph, x Tensor) Tensor { return g.ReLU(g.WithoutBias().DownConv3x3("c", x, s[4])) },
 			" doubled": func(g *Graph, x Tensor) Tensor { return g.UpConv3x3("c", x, s[4]) },
 			" cut":     func(g *Graph, x Tensor) Tensor { return g.UpConv3x3To("c", x, 2*s[1]-1, 2*s[2]-1, s[4]) },
 		} {
@@ -139,7 +140,9 @@ func elementCases() []kernelCase {
 		return func(_ memory, g *Graph) Tensor { return g.Activate(g.Input("x", PerStep, 19, 70), f) }
 	}
 	return []kernelCase{
-		{OpActivation, "silu", activate(SiLU)}, {OpActivation, "gelu", activate(GELU)}, {OpActivation, "quick gelu", activate(QuickGELU)},
+		{OpActivation, "silu", activate(SiLU)}, {OpActivation, "gelu", activate(GELU)}, {OpActivation, "quick gelu", activate(QuickGELU)}, {OpActivation, "relu", activate(ReLU)},
+		{OpPool, "[2,5,7,10]", func(_ memory, g *Graph) Tensor { return g.MeanPool(g.Input("x", PerStep, 2, 5, 7, 10)) }},
+		{OpPool, "[3,8,18,70]", func(_ memory, g *Graph) Tensor { return g.MeanPool(g.Input("x", PerStep, 3, 8, 18, 70)) }},
 		{OpGEGLU, "[3,7,72]", func(_ memory, g *Graph) Tensor { return g.GEGLU(g.Input("x", PerStep, 3, 7, 72)) }},
 		{OpGEGLU, "[300,136]", func(_ memory, g *Graph) Tensor { return g.GEGLU(g.Input("x", PerStep, 300, 136)) }},
 		{OpAdd, "[5,7,9]", func(_ memory, g *Graph) Tensor {

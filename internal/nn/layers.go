@@ -90,7 +90,7 @@ func (g *Graph) conv(name string, x Tensor, out int, n Node) Tensor {
 		g.Fail("convolution %s of a tensor of shape %v, want [N,H,W,C]", g.full(name), s)
 		return Tensor{g.graphState, 0}
 	}
-	n.Op, n.In, n.Name, n.Bias = OpConv, []int{x.id}, g.full(name), true
+	n.Op, n.In, n.Name, n.Bias = OpConv, []int{x.id}, g.full(name), !g.plain
 	n.Joined = []string{n.Name}
 	h, w := s[1], s[2]
 	switch {
@@ -103,7 +103,9 @@ func (g *Graph) conv(name string, x Tensor, out int, n Node) Tensor {
 	}
 	n.Shape = Shape{s[0], h, w, out}
 	g.checkWeight(n.Name+".weight", out, s[3], 3, 3)
-	g.checkWeight(n.Name+".bias", out)
+	if n.Bias {
+		g.checkWeight(n.Name+".bias", out)
+	}
 	return g.add(n)
 }
 
@@ -135,6 +137,20 @@ func (g *Graph) Activate(x Tensor, f Activation) Tensor {
 
 // SiLU is Activate with x·sigmoid(x).
 func (g *Graph) SiLU(x Tensor) Tensor { return g.Activate(x, SiLU) }
+
+// ReLU is Activate with max(x, 0).
+func (g *Graph) ReLU(x Tensor) Tensor { return g.Activate(x, ReLU) }
+
+// MeanPool halves a picture by the mean of every two by two places, of those that are there at an odd edge:
+// [N,H,W,C] → [N,⌈H/2⌉,⌈W/2⌉,C].
+func (g *Graph) MeanPool(x Tensor) Tensor {
+	s := x.Shape()
+	if len(s) != 4 {
+		g.Fail("pool of a tensor of shape %v, want [N,H,W,C]", s)
+		return Tensor{g.graphState, 0}
+	}
+	return g.add(Node{Op: OpPool, In: []int{x.id}, Shape: Shape{s[0], (s[1] + 1) / 2, (s[2] + 1) / 2, s[3]}})
+}
 
 // GEGLU gates the first half of the channels by GELU of the second: x [...,2C] → x[:C]·GELU(x[C:]). Shazeer 2020.
 func (g *Graph) GEGLU(x Tensor) Tensor {

@@ -98,7 +98,7 @@ func (c *compiler) dispatches(s *stage) int {
 		return 1
 	case OpEmbedding:
 		return 1
-	case OpLayerNorm, OpAdd, OpAddPerChannel, OpConcat:
+	case OpLayerNorm, OpAdd, OpAddPerChannel, OpConcat, OpPool:
 		return len(c.rowBands(c.values[s.out]))
 	}
 	return len(c.rowBands(c.values[s.in[0].value]))

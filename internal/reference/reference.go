@@ -59,6 +59,28 @@ func GELU(x float64) float64 { return x / 2 * math.Erfc(-x/math.Sqrt2) }
 // QuickGELU is x·sigmoid(1.702x), as in OpenAI's CLIP.
 func QuickGELU(x float64) float64 { return x / (1 + math.Exp(-1.702*x)) }
 
+// ReLU is max(x, 0).
+func ReLU(x float64) float64 { return max(x, 0) }
+
+// MeanPool halves pictures by the mean of every two by two places, of those that are there at an odd edge: x [n,h,w,channels].
+func MeanPool(x []float32, n, h, w, channels int) []float32 {
+	outH, outW := (h+1)/2, (w+1)/2
+	y := make([]float32, n*outH*outW*channels)
+	for i := range y {
+		c, place := i%channels, i/channels
+		left, top, picture := place%outW*2, place/outW%outH*2, place/outW/outH
+		sum, count := 0.0, 0.0
+		for py := top; py < min(top+2, h); py++ {
+			for px := left; px < min(left+2, w); px++ {
+				sum += float64(x[((picture*h+py)*w+px)*channels+c])
+				count++
+			}
+		}
+		y[i] = float32(sum / count)
+	}
+	return y
+}
+
 // GEGLU gates the first half of each row by GELU of the second: x [rows,2·channels] → [rows,channels]. Shazeer 2020.
 func GEGLU(x []float32, channels int) []float32 {
 	rows := len(x) / (2 * channels)
