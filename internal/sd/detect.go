@@ -50,8 +50,19 @@ func (p probe) depth(block string) int {
 // detectUNet reads the shape of a UNet off its tensors (original names).
 func detectUNet(src weights.Source, f family) (UNetConfig, error) {
 	p := probe{src}
+	c, err := p.wayDown(f)
+	if err != nil {
+		return c, err
+	}
+	c.Out = p.extent(0, "out.2.weight")
+	p.up(&c)
+	return c, c.check()
+}
+
+// wayDown reads all but the way up and what leads out.
+func (p probe) wayDown(f family) (UNetConfig, error) {
 	c := UNetConfig{
-		In: p.extent(1, "input_blocks.0.0.weight"), Out: p.extent(0, "out.2.weight"), Groups: f.groups, Eps: 1e-5,
+		In: p.extent(1, "input_blocks.0.0.weight"), Groups: f.groups, Eps: 1e-5,
 		TimeWidth: p.extent(0, "time_embed.0.weight"), TimeFlip: true, Added: p.extent(1, "label_emb.0.0.weight"),
 		Mid: p.depth("middle_block.1"), Guidance: p.extent(1, "time_embed.cond_proj.weight"),
 	}
@@ -62,7 +73,6 @@ func detectUNet(src weights.Source, f family) (UNetConfig, error) {
 		c.Mid = NoMiddle
 	}
 	p.down(&c)
-	p.up(&c)
 	for _, width := range c.Widths {
 		heads := f.heads
 		if heads == 0 {
@@ -73,7 +83,7 @@ func detectUNet(src weights.Source, f family) (UNetConfig, error) {
 	if len(c.Widths) == 0 {
 		return c, errors.New("tensor input_blocks.1.0.in_layers.2.weight is missing")
 	}
-	return c, c.check()
+	return c, nil
 }
 
 // down walks the input blocks; a level ends with a halving convolution or the last block.

@@ -180,6 +180,11 @@ func parseUNet(data []byte) (UNetConfig, error) {
 	if err := readConfig(data, &d); err != nil {
 		return UNetConfig{}, err
 	}
+	return d.config()
+}
+
+// config is the shape that the fields describe.
+func (d diffusersUNet) config() (UNetConfig, error) {
 	if err := d.unsupported(); err != nil {
 		return UNetConfig{}, err
 	}

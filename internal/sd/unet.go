@@ -14,16 +14,26 @@ type UNetInputs struct {
 	Context  nn.Tensor // [N,T,Context] text states
 	Added    nn.Tensor // [N,Added] pooled text and sinusoids of the picture's size; only where Config.Added > 0
 	Guidance nn.Tensor // [N,Guidance] sinusoids of the guidance; only where Config.Guidance > 0
+	Steering Steering  // other networks' say
+}
+
+// Steering is what other networks add to a UNet's own values.
+type Steering struct {
+	Control  []nn.Tensor // of ControlNets: for every kept result of the way down, then for the middle; nil for none
+	Features []nn.Tensor // of T2I-Adapters: for every level of the way down; nil for none
 }
 
 // UNet predicts the noise in a latent, or its velocity: [N,H,W,Out]. Down pushes, the middle, up pops.
 // Ronneberger et al. 2015, Ho et al. 2020, Rombach et al. 2022. Names are those of the original checkpoints.
 func UNet(g *nn.Graph, c UNetConfig, in UNetInputs) nn.Tensor {
-	u := unet{g: g, c: c, context: in.Context, emb: g.SiLU(embedding(g, c, in))}
+	u := unet{g: g, c: c, context: in.Context, emb: g.SiLU(embedding(g, c, in)), features: in.Steering.Features}
 	x := g.Conv3x3("input_blocks.0.0", in.Sample, c.Widths[0])
 	x, skips := u.down(x)
 	if c.Mid != NoMiddle {
 		x = u.middle(x)
+	}
+	if control := in.Steering.Control; control != nil {
+		x = u.controlled(x, skips, control)
 	}
 	x = u.up(x, skips)
 	x = g.SiLU(g.GroupNorm("out.0", x, c.Groups, c.Eps))
@@ -36,6 +46,20 @@ type unet struct {
 	c       UNetConfig
 	context nn.Tensor // [N,T,Context]
 	emb     nn.Tensor // [N,4·Widths[0]] SiLU of the embedding
+
+	features []nn.Tensor // see Steering
+}
+
+// controlled adds what ControlNets say to the kept results and to the middle, which it returns.
+func (u unet) controlled(x nn.Tensor, skips, control []nn.Tensor) nn.Tensor {
+	if len(control) != len(skips)+1 {
+		u.g.Fail("a ControlNet for %d kept results, the UNet has %d: it is of another family", len(control)-1, len(skips))
+		return x
+	}
+	for i := range skips {
+		skips[i] = u.g.Add(skips[i], control[i])
+	}
+	return u.g.Add(x, control[len(skips)])
 }
 
 // embedding of the timestep and, for SDXL, of pooled text and sizes: [N,TimeWidth]. An LCM is told of guidance beside the
@@ -61,8 +85,11 @@ func perceptron(g *nn.Graph, x nn.Tensor, out int) nn.Tensor {
 func (u unet) down(x nn.Tensor) (nn.Tensor, []nn.Tensor) {
 	skips, block := []nn.Tensor{x}, 1
 	for level, depths := range u.c.Down {
-		for _, depth := range depths {
+		for i, depth := range depths {
 			x = u.block(fmt.Sprintf("input_blocks.%d", block), x, level, depth)
+			if i == len(depths)-1 && level < len(u.features) {
+				x = u.g.Add(x, u.features[level])
+			}
 			skips, block = append(skips, x), block+1
 		}
 		if level < len(u.c.Down)-1 {
@@ -207,7 +234,13 @@ func sinusoids(t float64, width int, flip bool, shift float64) []float32 {
 // unetGraph is the network of one or several drawings: inputs "sample" [N,H,W,In] and "time" [N,Widths[0]] per step, "context"
 // [N,T,Context] and, where the model takes them, "added" [N,Added] and "guidance" [N,Guidance] per job; output "prediction" [N,H,W,Out].
 func unetGraph(n network[UNetConfig], batch, height, width, tokens int) *nn.Graph {
-	g, c := nn.NewGraph(n.tensors), n.config
+	g := nn.NewGraph(n.tensors)
+	g.Output("prediction", UNet(g, n.config, unetInputs(g, n.config, batch, height, width, tokens)))
+	return g
+}
+
+// unetInputs declares what every UNet reads.
+func unetInputs(g *nn.Graph, c UNetConfig, batch, height, width, tokens int) UNetInputs {
 	in := UNetInputs{
 		Sample:  g.Input("sample", nn.PerStep, batch, height, width, c.In),
 		Time:    g.Input("time", nn.PerStep, batch, c.Widths[0]),
@@ -219,6 +252,5 @@ func unetGraph(n network[UNetConfig], batch, height, width, tokens int) *nn.Grap
 	if c.Guidance > 0 {
 		in.Guidance = g.Input("guidance", nn.PerJob, batch, c.Guidance)
 	}
-	g.Output("prediction", UNet(g, c, in))
-	return g
+	return in
 }
