@@ -135,16 +135,21 @@ type Dialect struct {
 	Name    string
 	Initial Kind // of the first latent
 	Steps   Kind // of ancestral steps
+	// Brownian is the generator of the Brownian motion that SDE samplers take their noise from, if the program has one.
+	Brownian Kind
 	// Joined: steps go on with the generator of the first latent; otherwise they have their own, with the same seed.
 	Joined bool
+	// Truncates: levels of colour are cut off to whole ones, not rounded.
+	Truncates bool
 }
 
 // dialects are in the order in which they are shown; the first is the default.
 var dialects = []Dialect{
-	{Name: "a1111", Initial: Philox, Steps: Philox, Joined: true},
-	{Name: "a1111-cpu", Initial: TorchCPU, Steps: TorchCPU, Joined: true},
-	// ComfyUI draws the latent on the CPU; its samplers make a generator on the model's device, CUDA here.
-	{Name: "comfy", Initial: TorchCPU, Steps: Philox},
+	{Name: "a1111", Initial: Philox, Steps: Philox, Brownian: Philox, Joined: true, Truncates: true},
+	{Name: "a1111-cpu", Initial: TorchCPU, Steps: TorchCPU, Brownian: TorchCPU, Joined: true, Truncates: true},
+	// ComfyUI draws the latent on the CPU, and Brownian motions too (but for samplers whose name ends in _gpu); its other samplers
+	// make a generator on the model's device, CUDA here.
+	{Name: "comfy", Initial: TorchCPU, Steps: Philox, Brownian: TorchCPU, Truncates: true},
 	{Name: "diffusers", Initial: TorchCPU, Steps: TorchCPU, Joined: true},
 }
 

@@ -63,6 +63,17 @@ func (g *Grid) from(i int) Point {
 	return g.Points[i]
 }
 
+// Ends are the least sigma above 0 and the greatest.
+func (g *Grid) Ends() (low, high float64) {
+	low, high = math.Inf(1), g.Points[0].Sigma()
+	for _, p := range g.Points {
+		if sigma := p.Sigma(); sigma > 0 {
+			low = min(low, sigma)
+		}
+	}
+	return low, high
+}
+
 // Steps is the number of steps; some schedules give another number than was asked for.
 func (g *Grid) Steps() int { return len(g.Points) - 1 }
 

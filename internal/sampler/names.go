@@ -73,6 +73,7 @@ type kind struct {
 	toZero     bool // ends without noise whatever the configuration says of alpha
 	toFirst    bool // ends with the noise of the first training step
 	skipsLast  bool // A1111 and ComfyUI leave out the last sigma but one
+	brownian   bool // k-diffusion takes its noise from a Brownian motion
 	uncond     bool // needs the estimate without the prompt
 	bh2        bool // UniPC with the second kind of B(h)
 	// shape makes the sampler's own levels out of a schedule's.
@@ -97,13 +98,13 @@ var kinds = []kind{
 		memory: 1, beside: 1, multistep: true},
 	{info: Info{Name: DPMpp2SAncestral, Label: "DPM++ 2S a", Aliases: []string{"dpmpp_2s_a"}, Eta: eta(1), Calls: 2}, rule: dpmpp2S},
 	{info: Info{Name: DPMpp2SAncestralCFG, Label: "DPM++ 2S a CFG++", Eta: eta(1), Calls: 2}, rule: dpmpp2SCFGpp, uncond: true},
-	{info: Info{Name: DPMppSDE, Label: "DPM++ SDE", Eta: eta(1), Calls: 2}, rule: dpmppSDE},
+	{info: Info{Name: DPMppSDE, Label: "DPM++ SDE", Eta: eta(1), Calls: 2}, rule: dpmppSDE, brownian: true},
 	{info: Info{Name: DPMpp2M, Label: "DPM++ 2M", Aliases: []string{"dpm_solver_multistep", "dpm++", "dpmpp"}, Calls: 1},
 		rule: dpmpp2M, memory: 1, multistep: true},
 	{info: Info{Name: DPMpp2MCFGpp, Label: "DPM++ 2M CFG++", Calls: 1}, rule: dpmpp2MCFGpp, memory: 1, multistep: true, uncond: true},
-	{info: Info{Name: DPMpp2MSDE, Label: "DPM++ 2M SDE", Eta: eta(1), Calls: 1}, rule: dpmpp2MSDE, memory: 1, multistep: true},
-	{info: Info{Name: DPMpp2MSDEHeun, Label: "DPM++ 2M SDE Heun", Eta: eta(1), Calls: 1}, rule: dpmpp2MSDEHeun, memory: 1, multistep: true},
-	{info: Info{Name: DPMpp3MSDE, Label: "DPM++ 3M SDE", Eta: eta(1), Calls: 1}, rule: dpmpp3MSDE, memory: 2, multistep: true},
+	{info: Info{Name: DPMpp2MSDE, Label: "DPM++ 2M SDE", Eta: eta(1), Calls: 1}, rule: dpmpp2MSDE, brownian: true, memory: 1, multistep: true},
+	{info: Info{Name: DPMpp2MSDEHeun, Label: "DPM++ 2M SDE Heun", Eta: eta(1), Calls: 1}, rule: dpmpp2MSDEHeun, brownian: true, memory: 1, multistep: true},
+	{info: Info{Name: DPMpp3MSDE, Label: "DPM++ 3M SDE", Eta: eta(1), Calls: 1}, rule: dpmpp3MSDE, brownian: true, memory: 2, multistep: true},
 	{info: Info{Name: DDIM, Label: "DDIM", Eta: eta(0), Calls: 1}, rule: ancestral, timesteps: true},
 	{info: Info{Name: DDPM, Label: "DDPM", Eta: eta(1), Calls: 1}, rule: ancestral, timesteps: true, toZero: true},
 	{info: Info{Name: PLMS, Label: "PLMS", Aliases: []string{"pndm"}, Calls: 2}, rule: plms, memory: 3, timesteps: true},
@@ -159,6 +160,12 @@ func Schedules() []ScheduleInfo { return slices.Clone(schedules) }
 func NeedsUncond(name Name) bool {
 	kind, err := kindOf(name)
 	return err == nil && kind.uncond
+}
+
+// Brownian reports whether a sampler's noise belongs to ways between sigmas, as that of a Brownian motion does.
+func Brownian(name Name) bool {
+	kind, err := kindOf(name)
+	return err == nil && kind.brownian
 }
 
 // ParseSampler finds a sampler by its own name, A1111's or another program's, in any case. A1111's older names end in a

@@ -17,7 +17,7 @@ type Estimate struct {
 }
 
 // Noise gives n values of unit noise for the way between two sigmas. Most sources do not look at the sigmas; those of a
-// Brownian motion do (see Info.Brownian).
+// Brownian motion do (see Brownian).
 type Noise func(n int, from, to float64) []float32
 
 // Tuning are numbers that some samplers have. A nil Eta means the sampler's default.

@@ -22,7 +22,8 @@ type Drawing struct {
 	guess    []float32      // [C,H,W] the network's latest estimate of the clean latent; nil before the first
 	sampler  *sampler.Sampler
 	noise    *noise.Picture
-	terms    []Term // once they are asked for
+	brownian *noise.Brownian // in place of the noise of steps, for samplers that take theirs from one
+	terms    []Term          // once they are asked for
 }
 
 // Shape is what drawings have in common that can be stepped together. Shapes are compared with ==.
@@ -60,6 +61,9 @@ func (p *Pipeline) begin(s settings) (*Drawing, error) {
 	if d.sampler, err = s.newSampler(); err != nil {
 		return nil, err
 	}
+	if d.brownian, err = s.newBrownian(); err != nil {
+		return nil, err
+	}
 	if from != nil {
 		return d, d.resume(from)
 	}
@@ -79,7 +83,11 @@ func (p *Pipeline) Finish(d *Drawing) (*image.NRGBA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return toImage(picture, d.Width, d.Height), nil
+	share := float32(rounded)
+	if d.dialect.Truncates {
+		share = truncated
+	}
+	return toImage(picture, d.Width, d.Height, share), nil
 }
 
 // Shape of the drawing that a request would begin. It reads the prompts, but computes nothing on the device.

@@ -113,15 +113,15 @@ func (p *Pipeline) decode(s settings, x []float32) ([]float32, error) {
 	return run(decoder, map[string][]float32{"latent": z}, "picture")
 }
 
-// toImage rounds a picture [h,w,3] of −1…1 to bytes.
-func toImage(picture []float32, width, height int) *image.NRGBA {
+// toImage makes bytes of a picture [h,w,3] of −1…1; share is rounded or truncated.
+func toImage(picture []float32, width, height int, share float32) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, width, height))
 	for i := range width * height {
 		var rgb [3]float32
 		for k, v := range picture[3*i:][:3] {
 			rgb[k] = v/2 + 0.5
 		}
-		setPixel(img.Pix[4*i:], rgb)
+		setPixel(img.Pix[4*i:], rgb, share)
 	}
 	return img
 }

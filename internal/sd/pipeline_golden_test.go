@@ -81,7 +81,7 @@ func (r goldenRun) check(method string, steps int) {
 		r.Fatal(err)
 	}
 	r.near("image", transposed(picture, 1, s.Width*s.Height, 3))
-	r.bytes(toImage(picture, s.Width, s.Height).Pix)
+	r.bytes(toImage(picture, s.Width, s.Height, rounded).Pix)
 }
 
 // drawingOn begins a picture with given noise and prompts.

@@ -24,16 +24,22 @@ func (c Colours) picture(l Latent) *image.NRGBA {
 				rgb[k] += factor[k] * l.Data[channel*cells+i]
 			}
 		}
-		setPixel(img.Pix[4*i:], rgb)
+		setPixel(img.Pix[4*i:], rgb, rounded)
 	}
 	return img
 }
 
-// setPixel writes opaque RGBA from colours of 0…1, rounded; values outside are clipped, NaN is black.
-func setPixel(p []byte, rgb [3]float32) {
+// Shares of a level that are added before colours are cut off to whole ones.
+const (
+	rounded   = 0.5
+	truncated = 0
+)
+
+// setPixel writes opaque RGBA from colours of 0…1, rounded or truncated; values outside are clipped, NaN is black.
+func setPixel(p []byte, rgb [3]float32, share float32) {
 	for k, v := range rgb {
 		p[k] = 0
-		if scaled := v*255 + 0.5; scaled > 0 {
+		if scaled := v*255 + share; scaled > 0 {
 			p[k] = byte(min(scaled, 255))
 		}
 	}

@@ -177,3 +177,12 @@ func (s settings) newSampler() (*sampler.Sampler, error) {
 	}
 	return sampler.New(s.rule, s.grid, tuning)
 }
+
+// newBrownian is the Brownian motion of an SDE sampler, where the dialect has one and the levels are apart.
+func (s settings) newBrownian() (*noise.Brownian, error) {
+	low, high := s.grid.Ends()
+	if !sampler.Brownian(s.rule) || s.dialect.Brownian == "" || !(low < high) {
+		return nil, nil
+	}
+	return noise.NewBrownian(s.dialect.Brownian, s.Seed, low, high)
+}

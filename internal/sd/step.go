@@ -85,7 +85,12 @@ func (d *Drawing) stepping() *stepping {
 }
 
 // freshNoise is the source of noise of a sampler.
-func (d *Drawing) freshNoise(n int, _, _ float64) []float32 { return d.noise.Step(n) }
+func (d *Drawing) freshNoise(n int, from, to float64) []float32 {
+	if d.brownian != nil {
+		return d.brownian.Between(n, from, to)
+	}
+	return d.noise.Step(n)
+}
 
 // questions lets every step go on to its next question, and returns those that have one.
 func questions(all []*stepping) (asking []*stepping, err error) {

@@ -39,9 +39,17 @@ func (p *Pipeline) terms(s settings) ([]Term, error) {
 		{"model", p.name}, {"set of weights", p.weightsKey()}, {"prompt", guidesKey(guides)}, {"negative prompt", negative},
 		{"clip skip", strconv.Itoa(s.ClipSkip)}, {"guidance", guidance}, {"seed", strconv.FormatUint(s.Seed, 10)},
 		{"width", strconv.Itoa(s.Width)}, {"height", strconv.Itoa(s.Height)}, {"steps", strconv.Itoa(s.grid.Steps())},
-		{"sampler", string(s.rule)}, {"eta", eta}, {"noise schedule", gridKey(s.grid)}, {"dialect", s.dialect.Name},
+		{"sampler", string(s.rule)}, {"eta", eta}, {"noise schedule", gridKey(s.grid)}, {"dialect", s.dialect.Name}, {"noise of steps", s.noiseOfSteps()},
 		{"precision", precision},
 	}, s.loras.term()...), nil
+}
+
+// noiseOfSteps is the kind of noise that a sampler is given.
+func (s settings) noiseOfSteps() string {
+	if sampler.Brownian(s.rule) && s.dialect.Brownian != "" {
+		return "brownian " + string(s.dialect.Brownian)
+	}
+	return string(s.dialect.Steps)
 }
 
 func decimal(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
