@@ -21,7 +21,7 @@ func Request(r job.Request, seed uint64) sd.Request {
 		Prompt: r.Prompt, Negative: r.NegativePrompt, Width: r.Width, Height: r.Height,
 		Steps: r.Steps, Guidance: max(r.GuidanceScale, tiniest), Seed: seed,
 		Sampler: r.Sampler, Schedule: r.Schedule, Sigmas: r.Sigmas, Dialect: r.Dialect, ClipSkip: r.ClipSkip,
-		GuidanceRescale: r.CFGRescale,
+		GuidanceRescale: r.CFGRescale, VAE: r.VAE,
 	}
 	if r.Eta != nil {
 		out.Eta = max(*r.Eta, tiniest)
@@ -41,7 +41,7 @@ func (e *Engine) refuse(r job.Request) error {
 	}{
 		{string(r.Operation), r.Operation != job.Generation},
 		{"controls", len(r.Controls) > 0}, {"hires", r.Hires != nil},
-		{"variation", r.Variation != nil}, {"tile", r.Tile != "none"}, {"vae", r.VAE != ""},
+		{"variation", r.Variation != nil}, {"tile", r.Tile != "none"},
 	} {
 		if part.asked {
 			return job.Errorf(job.InvalidInput, "Invalid input: %s is not supported by this worker yet", part.name)
@@ -90,6 +90,9 @@ func extras(r job.Request) (fields []picture.Field) {
 	}
 	if r.Dialect != "a1111" {
 		add("Dialect", r.Dialect)
+	}
+	if r.VAE != "" {
+		add("VAE", r.VAE)
 	}
 	if len(r.Sigmas) > 0 {
 		add("Sigmas", strings.Trim(fmt.Sprint(r.Sigmas), "[]"))

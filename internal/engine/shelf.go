@@ -29,6 +29,7 @@ type model struct {
 // planned is what a plan depends on.
 type planned struct {
 	shape sd.Shape
+	vae   string
 	count int
 }
 
@@ -79,7 +80,7 @@ func (d *desk) keep(n int) {
 
 // need is what so many drawings of a request take together, in bytes.
 func (m *model) need(r sd.Request, shape sd.Shape, count int) (int64, error) {
-	key := planned{shape, count}
+	key := planned{shape, r.VAE, count}
 	if n, ok := m.plans[key]; ok {
 		return n, nil
 	}

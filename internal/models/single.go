@@ -170,6 +170,15 @@ func (m *Model) readConfigs(f folder) error {
 	return nil
 }
 
+// OpenVAE opens a VAE that lies by itself: the model has nothing else.
+func (e Entry) OpenVAE() (*Model, error) {
+	m := &Model{Name: e.Name, Path: e.Path}
+	if err := m.join(With{VAE: e.Path}); err != nil {
+		return nil, errors.Join(&InvalidError{Model: e.Name, Err: err}, m.Close())
+	}
+	return m, nil
+}
+
 // join puts networks from other files in the places of the model's own.
 func (m *Model) join(with With) error {
 	if with.VAE != "" {

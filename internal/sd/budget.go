@@ -134,7 +134,7 @@ func (p *Pipeline) stock() *stock {
 		c := p.programs.values[key]
 		s.programs = append(s.programs, stocked{key, c.source, c.activations})
 	}
-	sources := p.networks.sources()
+	sources := p.sources()
 	for _, set := range p.loras.values {
 		sources = slices.AppendSeq(sources, maps.Values(set.changed))
 	}

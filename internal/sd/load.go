@@ -59,10 +59,12 @@ func readModel(c compiler, m *models.Model) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		name: m.Name, networks: networks, family: family, compiler: c,
+		decoders: newCache[decoder](decoderLimit, nil),
 		programs: newCache(programLimit, (*compiled).Close), texts: newCache[conditioning](textLimit, nil),
 		hashes: hashes{},
 	}
 	p.loras = newCache(loraSetLimit, p.dropLoRAs)
+	p.decoders.drop = p.dropDecoder
 	return p, p.know(m)
 }
 

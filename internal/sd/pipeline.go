@@ -37,6 +37,7 @@ type Request struct {
 	ClipSkip         int       // text layer counted from the end, 1 the last
 	Precision        string    // of the networks: f32
 	LoRAs            []LoRA    // beside those that the prompt names
+	VAE              string    // name of another decoder than the model's, on the shelf
 
 	// From goes on after the step of a checkpoint, which must be of the same picture: all of the above as it was.
 	From *Checkpoint
@@ -71,6 +72,7 @@ type Pipeline struct {
 	weights    string  // their key, once it is asked for
 	compiler   compiler
 	budget     int64 // bytes on the device; 0 where there is no limit
+	decoders   *cache[decoder]
 	programs   *cache[*compiled]
 	texts      *cache[conditioning]
 }
@@ -101,12 +103,16 @@ func (p *Pipeline) Generate(ctx context.Context, r Request, onStep func(Progress
 
 // decode turns a latent [C,H,W] into a picture [height,width,3] of about −1…1.
 func (p *Pipeline) decode(s settings, x []float32) ([]float32, error) {
-	decoder, err := p.batchProgram(fmt.Sprint("decode ", s.height, s.width), p.decoderPart(s.height, s.width))
+	vae, err := p.decoder(s.VAE)
+	if err != nil {
+		return nil, err
+	}
+	decoder, err := p.batchProgram(fmt.Sprint("decode ", s.height, s.width, vae.key), vae.part(s.height, s.width))
 	if err != nil {
 		return nil, fmt.Errorf("decoder: %w", err)
 	}
 	z := transposed(x, 1, s.channels, s.height*s.width)
-	scale := float32(p.networks.vae.config.Scale)
+	scale := float32(vae.config.Scale)
 	for i := range z {
 		z[i] /= scale
 	}
@@ -133,5 +139,6 @@ func (p *Pipeline) Preview(l Latent) *image.NRGBA { return p.family.colours.pict
 func (p *Pipeline) Close() {
 	p.programs.shrink(0)
 	p.loras.shrink(0)
+	p.decoders.shrink(0)
 	p.compiler.close()
 }

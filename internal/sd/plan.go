@@ -78,7 +78,11 @@ func (p *Pipeline) Plan(r Request, batch int) (Plan, error) {
 	plan := Plan{Budget: p.budget}
 	device := &stock{budget: p.budget, weights: map[weights.Source]int64{}}
 	var worst error
-	for _, n := range p.parts(s, shape, batch) {
+	vae, err := p.decoder(s.VAE)
+	if err != nil {
+		return Plan{}, err
+	}
+	for _, n := range append(p.parts(s, shape, batch), vae.part(s.height, s.width)) {
 		if err := plan.add(p, n, device); err != nil {
 			worst = worse(worst, fmt.Errorf("%s: %w", n.name, err))
 		}
@@ -118,21 +122,14 @@ func (plan *Plan) add(p *Pipeline, n part, device *stock) error {
 	return nil
 }
 
-// parts are the networks of a picture, in the order of use.
+// parts are the networks of a picture up to its latent, in the order of use.
 func (p *Pipeline) parts(s settings, shape Shape, batch int) (parts []part) {
 	for i, text := range p.networks.text {
 		parts = append(parts, part{fmt.Sprintf("text encoder %d", i+1), "encode", s.loras.source(text.tensors), 1, func(int) *nn.Graph {
 			return textGraph(text, text.config.skip(s.ClipSkip))
 		}, false})
 	}
-	return append(parts, p.unetPart(shape, s.loras, batch), p.decoderPart(s.height, s.width))
-}
-
-// decoderPart makes a picture of a latent of height × width cells.
-func (p *Pipeline) decoderPart(height, width int) part {
-	return part{"decoder", "decode", p.networks.vae.tensors, 1, func(int) *nn.Graph {
-		return decodeGraph(p.networks.vae, height, width)
-	}, true}
+	return append(parts, p.unetPart(shape, s.loras, batch))
 }
 
 // unetPart is the UNet of so many drawings of a shape.

@@ -78,6 +78,9 @@ func (p *Pipeline) settle(r Request) (settings, error) {
 	if s.loras, err = p.adopt(append(slices.Clone(r.LoRAs), s.mixed...)); err != nil {
 		return settings{}, err
 	}
+	if _, err = p.decoder(r.VAE); err != nil {
+		return settings{}, err
+	}
 	err = p.settleSampler(&s)
 	return s, err
 }

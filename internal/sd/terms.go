@@ -35,13 +35,17 @@ func (p *Pipeline) terms(s settings) ([]Term, error) {
 	if s.GuidanceRescale != 0 {
 		guidance += ", rescaled by " + decimal(s.GuidanceRescale)
 	}
+	decoder, err := p.decoderTerm(s.VAE)
+	if err != nil {
+		return nil, err
+	}
 	return append([]Term{
 		{"model", p.name}, {"set of weights", p.weightsKey()}, {"prompt", guidesKey(guides)}, {"negative prompt", negative},
 		{"clip skip", strconv.Itoa(s.ClipSkip)}, {"guidance", guidance}, {"seed", strconv.FormatUint(s.Seed, 10)},
 		{"width", strconv.Itoa(s.Width)}, {"height", strconv.Itoa(s.Height)}, {"steps", strconv.Itoa(s.grid.Steps())},
 		{"sampler", string(s.rule)}, {"eta", eta}, {"noise schedule", gridKey(s.grid)}, {"dialect", s.dialect.Name}, {"noise of steps", s.noiseOfSteps()},
 		{"precision", precision},
-	}, s.loras.term()...), nil
+	}, append(s.loras.term(), decoder...)...), nil
 }
 
 // noiseOfSteps is the kind of noise that a sampler is given.
