@@ -75,6 +75,11 @@ func (c *catalog) readOwn() bool {
 }
 
 func (c *catalog) modelInfo(name string, o *sd.Outline) job.ModelInfo {
+	for _, f := range o.Info().Facts {
+		if f.Guessed() {
+			c.log.Info("a model does not say it itself", "model", name, f.Name, f.Value, "source", f.Source)
+		}
+	}
 	info := engine.ModelInfo(o.Info())
 	info.Name = name
 	if name == builtin.Name {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"os"
 	"strings"
 	"time"
 
@@ -46,6 +47,7 @@ func (c *generateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer l.Close()
+	sayGuesses(l.Info())
 	d := l.Info().Defaults
 	defaults := job.Defaults{Width: d.Width, Height: d.Height, Steps: d.Steps, Guidance: d.Guidance, Sampler: d.Sampler, Schedule: d.Schedule}
 	request, err := c.request(job.Generation, c.Model, defaults, c.setSize)
@@ -77,6 +79,15 @@ func (c *generateCommand) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sayGuesses tells what is taken for granted of a model that does not say it.
+func sayGuesses(i sd.Info) {
+	for _, f := range i.Facts {
+		if f.Guessed() {
+			fmt.Fprintf(os.Stderr, "%s: %s (%s; waggle models inspect tells more)\n", f.Name, f.Value, f.Source)
+		}
+	}
 }
 
 // check finds out before the work what needs no model to be known.

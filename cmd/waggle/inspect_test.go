@@ -90,6 +90,14 @@ func TestInspect(t *testing.T) {
 	if err := os.CopyFS(dir, builtin.Files()); err != nil {
 		t.Fatal(err)
 	}
+	turbo := filepath.Join(t.TempDir(), "shapes-turbo")
+	if err := os.CopyFS(turbo, builtin.Files()); err != nil {
+		t.Fatal(err)
+	}
+	o = finish(t, command(t, "generate", "x", "--plan", "--model", turbo))
+	if o.code != exitOK || !strings.Contains(o.err, "distilled: turbo (the model's name, a guess") {
+		t.Errorf("a model called turbo: exit code %d, %s", o.code, o.err)
+	}
 	vae := filepath.Join(dir, "vae", "diffusion_pytorch_model.safetensors")
 	o = finish(t, command(t, "models", "inspect", vae))
 	if o.code != exitFailed || !strings.Contains(o.out, "vae") || !strings.Contains(o.err, "--vae lends") {

@@ -3,6 +3,7 @@ package models_test
 import (
 	"bytes"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -155,6 +156,47 @@ func TestGoldenJoin(t *testing.T) {
 					t.Errorf("%s has another configuration: %.60q", part, joined.Config)
 				}
 			}
+		})
+	}
+}
+
+// One file with the names of diffusers, whatever the prefixes, is the same model as the folder, without its configuration.
+func TestGoldenDiffusersNamesInOneFile(t *testing.T) {
+	for _, name := range []string{"sd1", "sd2", "sdxl"} {
+		t.Run(name, func(t *testing.T) {
+			folder := goldens.Path(t, "models/"+name)
+			var all []weights.Tensor
+			for part, prefix := range map[string]string{"unet": "", "vae": "vae.", "text_encoder": "te.", "text_encoder_2": "text_encoder_2."} {
+				found, err := filepath.Glob(filepath.Join(folder, part, "*.safetensors"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, path := range found {
+					file, err := weights.Open(path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer file.Close()
+					for _, key := range file.Names() {
+						tensor, _ := file.Tensor(key)
+						tensor.Name = prefix + key
+						all = append(all, tensor)
+					}
+				}
+			}
+			path := filepath.Join(t.TempDir(), "one.safetensors")
+			var data bytes.Buffer
+			if err := weights.Write(&data, all, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, data.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			m := open(t, path)
+			if m.Rest.Unexpected != nil {
+				t.Errorf("unexpected: %v", m.Rest.Unexpected)
+			}
+			compare(t, open(t, folder), m)
 		})
 	}
 }

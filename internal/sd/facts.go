@@ -27,9 +27,15 @@ const (
 	fromMetadata  = "metadata"
 	fromYAML      = "the .yaml file beside it"
 	fromFlag      = "flag"
-	fromName      = "the model's name, a guess"
+	fromName      = "the model's name" + aGuess
+	fromBias      = "the spread of a bias" + aGuess
 	fromFamily    = "usual for the family"
+
+	aGuess = ", a guess"
 )
+
+// Guessed reports whether the fact was concluded from something that does not say it: its owner should be told.
+func (f Fact) Guessed() bool { return strings.HasSuffix(f.Source, aGuess) }
 
 // know gathers what is known of the model beyond the shapes of its networks.
 func (p *Pipeline) know(m *models.Model) error {
@@ -177,7 +183,7 @@ func yamlSays(parameterization string) witness {
 }
 
 func (p *Pipeline) biasSays() witness {
-	w := witness{source: "spread of a bias, a guess"}
+	w := witness{source: fromBias}
 	if p.family.mayPredictV && (probe{p.networks.unet.tensors}).looksLikeV() {
 		w.prediction = sampler.V
 	}

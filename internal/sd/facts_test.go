@@ -188,9 +188,18 @@ func TestWholeOpenCLIP(t *testing.T) {
 	}
 }
 
-// TestPaceDefaults: every default names a sampler and a schedule together.
+// TestPaceDefaults: every default names a sampler and a schedule together, and can be drawn with.
 func TestPaceDefaults(t *testing.T) {
+	p := tinyPipeline(t, plainGo{})
+	for _, f := range families {
+		if _, err := p.settle(f.defaults); err != nil {
+			t.Errorf("%s: %v", f.name, err)
+		}
+	}
 	for _, x := range paces {
+		if _, err := p.settle(x.defaults); err != nil {
+			t.Errorf("%s: %v", x.name, err)
+		}
 		if d := x.defaults; d.Steps == 0 || d.Guidance == 0 || d.Sampler == "" || d.Schedule == "" {
 			t.Errorf("%s: %+v", x.name, d)
 		}
