@@ -1,4 +1,4 @@
-// embedding: row ids[t] of the token table plus row t of the position table.
+// embedding: row ids[t] of the token table plus row t of the position table; of a negative id only the latter.
 //
 //   ids [N,T] f32 (whole numbers, 4 floats a row)    tokens, places [_,C] f16, two in a u32    y [N,T,C] f32
 //
@@ -23,6 +23,7 @@ fn main(@builtin(global_invocation_id) global: vec3<u32>) {
   // Invocations past the end repeat the last place: a branch would make the store slow on software adapters.
   let id = min(global.xy, vec2<u32>(p.texels, p.rows) - 1u);
   let token = min(u32(max(ids[id.y].x, 0.0)), p.vocabulary - 1u);
+  let row = select(unpack(tokens[token * p.texels + id.x]), vec4<f32>(), ids[id.y].x < 0.0);
   let place = id.y % p.length;
-  y[id.y * p.texels + id.x] = unpack(tokens[token * p.texels + id.x]) + unpack(places[place * p.texels + id.x]);
+  y[id.y * p.texels + id.x] = row + unpack(places[place * p.texels + id.x]);
 }

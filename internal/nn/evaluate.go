@@ -191,7 +191,7 @@ func (e evaluation) embedding(n Node) ([]float32, error) {
 	}
 	vocabulary := len(tokens) / width
 	for i, id := range ids {
-		if id < 0 || int(id) >= vocabulary || id != float32(int(id)) {
+		if int(id) >= vocabulary || id != float32(int(id)) {
 			return nil, fmt.Errorf("token id %v at place %d, want a whole number below %d", id, i, vocabulary)
 		}
 	}

@@ -190,7 +190,7 @@ func inputsOf(g *Graph) map[string][]float32 {
 		inputs[name] = noise("input "+name, g.nodes[id].Shape.Elements())
 		if name == "ids" {
 			for i := range inputs[name] {
-				inputs[name][i] = float32(i * 7 % 50)
+				inputs[name][i] = float32(i*7%51 - 1) // −1 is no token
 			}
 		}
 	}

@@ -19,6 +19,8 @@ type Reader struct {
 	// Embedding finds the one whose name the tokens begin with: its number from 1, its rows, and how many tokens the name
 	// takes. It may be nil.
 	Embedding func(tokens []int32) (number, rows, taken int)
+	// Named finds the embedding that ComfyUI's "embedding:name" names: its number from 1, or 0, and its rows. It may be nil.
+	Named func(name string) (number, rows int)
 }
 
 // commaLookBack is how far back a chunk may end early at a comma, so that a phrase is not torn: the default of the A1111

@@ -138,12 +138,15 @@ func Columns(x []float32, channels, from, count int) []float32 {
 }
 
 // Embedding looks up a row of tokens [vocabulary,width] for each id and adds the row of positions [places,width] of the
-// id's place: ids [n,t], whole numbers below vocabulary → [n,t,width].
+// id's place: ids [n,t], whole numbers below vocabulary → [n,t,width]. A negative id has no row of tokens.
 func Embedding(ids, tokens, positions []float32, t, width int) []float32 {
 	y := make([]float32, 0, len(ids)*width)
 	for i, id := range ids {
-		token, position := tokens[int(id)*width:][:width], positions[i%t*width:][:width]
-		y = append(y, Add(token, position)...)
+		position := positions[i%t*width:][:width]
+		if id >= 0 {
+			position = Add(tokens[int(id)*width:][:width], position)
+		}
+		y = append(y, position...)
 	}
 	return y
 }

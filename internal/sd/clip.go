@@ -14,8 +14,17 @@ type TextStates struct {
 
 // TextEncoder reads token ids [N,T,1] with CLIP's causal transformer. Radford et al. 2021.
 func TextEncoder(g *nn.Graph, c TextConfig, ids nn.Tensor) TextStates {
+	return textStates(g, c, tokenStates(g, c, ids))
+}
+
+// tokenStates are token and position embeddings; a negative id has only the latter.
+func tokenStates(g *nn.Graph, c TextConfig, ids nn.Tensor) nn.Tensor {
+	return g.Scope("text_model").Embedding("embeddings.token_embedding", "embeddings.position_embedding", ids, c.Hidden)
+}
+
+// textStates are what the layers make of x [N,T,hidden].
+func textStates(g *nn.Graph, c TextConfig, x nn.Tensor) TextStates {
 	g = g.Scope("text_model")
-	x := g.Embedding("embeddings.token_embedding", "embeddings.position_embedding", ids, c.Hidden)
 	layers := []nn.Tensor{x}
 	for i := range c.Layers {
 		x = textLayer(g.Scope(fmt.Sprintf("encoder.layers.%d", i)), c, x)
@@ -64,11 +73,13 @@ func (s TextStates) pooled(g *nn.Graph, c TextConfig) nn.Tensor {
 	return g.LinearNoBias("text_projection", s.Last, c.Projection)
 }
 
-// textGraph is the encoder of one chunk of tokens: input "ids" [1,T,1]; outputs "context" [1,T,hidden] and, where the
+// textGraph is the encoder of one chunk of tokens: inputs "ids" [1,T,1] and "rows" [1,T,hidden], which stand in place of tokens
+// where ids are negative and are 0 elsewhere; outputs "context" [1,T,hidden] and, where the
 // encoder summarises, "pooled" [1,T,projection] of every place.
 func textGraph(n network[TextConfig], skip int) *nn.Graph {
 	g := nn.NewGraph(n.tensors)
-	states := TextEncoder(g, n.config, g.Input("ids", nn.PerJob, 1, n.config.Positions, 1))
+	x := tokenStates(g, n.config, g.Input("ids", nn.PerJob, 1, n.config.Positions, 1))
+	states := textStates(g, n.config, g.Add(x, g.Input("rows", nn.PerJob, 1, n.config.Positions, n.config.Hidden)))
 	g.Output("context", states.context(g, n.config, skip))
 	if n.config.Projection > 0 {
 		g.Output("pooled", states.pooled(g, n.config))

@@ -51,8 +51,9 @@ func (p *Pipeline) read(s settings) (guides []guide, err error) {
 	if s.passes > 1 {
 		prompts = append([]prompt.Span{{Text: s.Negative, Weight: 1}}, s.parts...)
 	}
+	known := p.inversions(s.reading)
 	for _, part := range prompts {
-		g, err := p.readGuide(s, part)
+		g, err := p.readGuide(s, part, known)
 		if err != nil {
 			return nil, err
 		}
@@ -63,22 +64,22 @@ func (p *Pipeline) read(s settings) (guides []guide, err error) {
 }
 
 // readGuide makes tokens of one prompt, all its texts of equally many chunks.
-func (p *Pipeline) readGuide(s settings, part prompt.Span) (guide, error) {
+func (p *Pipeline) readGuide(s settings, part prompt.Span, known *inversions) (guide, error) {
 	g := guide{weight: part.Weight}
 	phases, err := s.reading.schedule(part.Text, prompt.Steps{Count: s.grid.Steps()})
 	if err != nil {
 		return g, err
 	}
-	known, longest := map[string]int{}, 0
+	numbers, longest := map[string]int{}, 0
 	for _, ph := range phases {
-		i, ok := known[ph.Text]
+		i, ok := numbers[ph.Text]
 		if !ok {
-			t, err := s.reading.tokenize(p, ph.Text)
+			t, err := s.reading.tokenize(p, ph.Text, known)
 			if err != nil {
 				return g, err
 			}
 			i, longest = len(g.texts), max(longest, len(t[0]))
-			known[ph.Text], g.texts = i, append(g.texts, t)
+			numbers[ph.Text], g.texts = i, append(g.texts, t)
 		}
 		g.phases = append(g.phases, phase{ph.Until, i})
 	}

@@ -76,69 +76,109 @@ type tokens [][]chunk
 type chunk struct {
 	ids     []int32   // [Positions], what frames and fills it included
 	weights []float32 // [Positions] of the states that come of them; nil where all are 1
+	rows    []row     // those that stand in place of tokens, whose ids are −1
+}
+
+// row of a textual inversion at a place of a chunk.
+type row struct {
+	place  int
+	hash   string // of the inversion's file
+	number int    // of the inversion's rows
+	vector []float32
+}
+
+// key tells chunks apart.
+func (c chunk) key() string {
+	key := fmt.Sprint(c.ids)
+	for _, r := range c.rows {
+		key += fmt.Sprint(" ", r.hash, r.number)
+	}
+	return key
+}
+
+// vectors are the rows at their places, and 0 elsewhere: [Positions,width].
+func (c chunk) vectors(width int) []float32 {
+	v := make([]float32, len(c.ids)*width)
+	for _, r := range c.rows {
+		copy(v[r.place*width:], r.vector)
+	}
+	return v
 }
 
 // tokenize cuts a text without any syntax.
-func (p *Pipeline) tokenize(text string) (tokens, error) { return plainText.tokenize(p, text) }
+func (p *Pipeline) tokenize(text string) (tokens, error) {
+	return plainText.tokenize(p, text, &inversions{})
+}
 
 // tokenize cuts a text for every text encoder.
-func (r reading) tokenize(p *Pipeline, text string) (tokens, error) {
+func (r reading) tokenize(p *Pipeline, text string, known *inversions) (tokens, error) {
 	spans, err := r.emphasis(text)
 	if err != nil {
 		return nil, err
 	}
 	all := make(tokens, len(p.tokenizers))
 	for i, t := range p.tokenizers {
-		if all[i], err = r.cut(t, spans); err != nil {
+		bodies := r.chunks(known.reader(t), spans)
+		if known.err != nil {
+			return nil, known.err
+		}
+		if err := fewEnough(bodies); err != nil {
 			return nil, err
 		}
-		for _, c := range all[i] {
-			if err := p.networks.text[i].config.checkTokens(c.ids); err != nil {
+		for _, body := range bodies {
+			c := framed(t, body, known.opened, i)
+			if err := p.networks.text[i].config.checkTokens(c); err != nil {
 				return nil, err
 			}
+			all[i] = append(all[i], c)
 		}
 	}
 	return all, nil
 }
 
-// cut makes framed chunks of weighed text.
-func (r reading) cut(t *tokenizer.Tokenizer, spans []prompt.Span) (all []chunk, err error) {
-	bodies := r.chunks(prompt.Reader{Length: tokenizer.ChunkTokens, Comma: t.Comma(), Encode: t.Encode}, spans)
-	if len(bodies) > tokenizer.MaxChunks {
-		count := 0
-		for _, body := range bodies {
-			count += len(body)
-		}
-		return nil, &tokenizer.TooLongError{Tokens: count, Chunks: len(bodies), Limit: tokenizer.MaxChunks}
+func fewEnough(bodies []prompt.Chunk) error {
+	if len(bodies) <= tokenizer.MaxChunks {
+		return nil
 	}
+	count := 0
 	for _, body := range bodies {
-		all = append(all, framed(t, body))
+		count += len(body)
 	}
-	return all, nil
+	return &tokenizer.TooLongError{Tokens: count, Chunks: len(bodies), Limit: tokenizer.MaxChunks}
 }
 
-// framed puts begin, end and fillers around a chunk.
-func framed(t *tokenizer.Tokenizer, body prompt.Chunk) chunk {
+// framed puts begin, end and fillers around a chunk of text encoder i.
+func framed(t *tokenizer.Tokenizer, body prompt.Chunk, opened []*inversion, i int) chunk {
 	ids := make([]int32, len(body))
-	var weights []float32
-	for i, token := range body {
-		ids[i] = token.ID
-		if token.Weight != 1 && weights == nil {
-			weights = slices.Repeat([]float32{1}, tokenizer.ChunkLength)
+	var c chunk
+	for at, token := range body {
+		ids[at] = token.ID
+		if token.Embedding > 0 {
+			ids[at] = -1
+			c.rows = append(c.rows, opened[token.Embedding-1].row(i, token.Row, 1+at))
 		}
-		if weights != nil {
-			weights[1+i] = float32(token.Weight)
+		if token.Weight != 1 && c.weights == nil {
+			c.weights = slices.Repeat([]float32{1}, tokenizer.ChunkLength)
+		}
+		if c.weights != nil {
+			c.weights[1+at] = float32(token.Weight)
 		}
 	}
-	return chunk{t.Frame(ids), weights}
+	c.ids = t.Frame(ids)
+	return c
 }
 
-func (c TextConfig) checkTokens(chunk []int32) error {
-	if len(chunk) != c.Positions {
-		return fmt.Errorf("the text encoder has %d positions, want %d", c.Positions, len(chunk))
+func (c TextConfig) checkTokens(chunk chunk) error {
+	if len(chunk.ids) != c.Positions {
+		return fmt.Errorf("the text encoder has %d positions, want %d", c.Positions, len(chunk.ids))
 	}
-	for _, id := range chunk {
-		if id < 0 || int(id) >= c.Vocabulary {
+	for _, r := range chunk.rows {
+		if len(r.vector) != c.Hidden {
+			return fmt.Errorf("the text encoder has states of %d numbers, not %d", c.Hidden, len(r.vector))
+		}
+	}
+	for _, id := range chunk.ids {
+		if int(id) >= c.Vocabulary {
 			return fmt.Errorf("token %d is outside the text encoder's vocabulary of %d: the model lacks its own tokenizer files", id, c.Vocabulary)
 		}
 	}
@@ -181,14 +221,14 @@ func (p *Pipeline) encodeChunk(i int, chunk chunk, s settings) (c conditioning, 
 	n := p.networks.text[i]
 	skip := n.config.skip(s.ClipSkip)
 	key := fmt.Sprint(i, " ", skip, s.loras.keyOf(n.tensors))
-	if c, ok := p.texts.get(fmt.Sprint(key, chunk.ids)); ok {
+	if c, ok := p.texts.get(key + chunk.key()); ok {
 		return c, nil
 	}
 	encoder, err := p.program("text "+key, s.loras.source(n.tensors), func() *nn.Graph { return textGraph(n, skip) })
 	if err != nil {
 		return c, err
 	}
-	if c.context, err = run(encoder, map[string][]float32{"ids": asFloats(chunk.ids)}, "context"); err != nil {
+	if c.context, err = run(encoder, map[string][]float32{"ids": asFloats(chunk.ids), "rows": chunk.vectors(n.config.Hidden)}, "context"); err != nil {
 		return c, err
 	}
 	if width := n.config.Projection; width > 0 {
@@ -198,7 +238,7 @@ func (p *Pipeline) encodeChunk(i int, chunk chunk, s settings) (c conditioning, 
 		}
 		c.pooled = all[endOfText(chunk.ids)*width:][:width]
 	}
-	p.texts.put(fmt.Sprint(key, chunk.ids), c)
+	p.texts.put(key+chunk.key(), c)
 	return c, nil
 }
 

@@ -18,12 +18,14 @@ type reading struct {
 	repeats bool
 	// zeroNegative: where the UNet takes a summary of the text, an empty negative prompt is zeros.
 	zeroNegative bool
+	// byWord: embeddings are named by their name alone, wherever it stands in a text.
+	byWord bool
 }
 
 var (
-	a1111     = reading{prompt.Split, prompt.Schedule, prompt.Emphasis, prompt.Reader.Chunks, keepMean, true, true}
-	comfy     = reading{onePart, onePhase, prompt.ComfyEmphasis, prompt.Reader.ComfyChunks, fromEmpty, true, false}
-	plainText = reading{onePart, onePhase, onePart, prompt.Reader.Chunks, keepMean, false, true}
+	a1111     = reading{prompt.Split, prompt.Schedule, prompt.Emphasis, prompt.Reader.Chunks, keepMean, true, true, true}
+	comfy     = reading{onePart, onePhase, prompt.ComfyEmphasis, prompt.Reader.ComfyChunks, fromEmpty, true, false, false}
+	plainText = reading{onePart, onePhase, onePart, prompt.Reader.Chunks, keepMean, false, true, false}
 )
 
 // readings of the dialects of package noise.
