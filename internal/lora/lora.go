@@ -85,7 +85,7 @@ func Match(file weights.Source, parts []Part) (*LoRA, error) {
 	if err := weights.CheckFinite(file); err != nil {
 		return nil, err
 	}
-	r := &reader{file: file, used: map[string]bool{}}
+	r := &reader{file: file, used: map[string]bool{}, alphas: readAlphas(file)}
 	l := &LoRA{}
 	for _, p := range parts {
 		l.changes[p.Kind] = r.part(p)
@@ -110,6 +110,7 @@ func (l *LoRA) Changes(k Kind) bool { return len(l.changes[k]) > 0 }
 type reader struct {
 	file      weights.Source
 	used      map[string]bool // tensors that belong to a module of the model
+	alphas    alphas
 	matched   int
 	misshapen []string
 }

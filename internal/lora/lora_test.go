@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -206,6 +207,38 @@ func numbers(t *testing.T, s weights.Source) []float32 {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// TestAlphaOfMetadata: files of diffusers keep alpha in their metadata, for all modules of a part or for some.
+func TestAlphaOfMetadata(t *testing.T) {
+	const module = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+	file := pair(rand.New(rand.NewPCG(3, 4)), "unet."+module, ".lora_A.weight", ".lora_B.weight", 8, 12)
+	factor := func(metadata string) float32 {
+		var data bytes.Buffer
+		if err := weights.Write(&data, file, map[string]string{adapterKey: metadata}); err != nil {
+			t.Fatal(err)
+		}
+		f, err := weights.Parse("file", data.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := Match(f, model(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, up, _, _ := Merge(model(t)[0].Tensors, UNet, []Use{{l, 1}}).Factors(attention + ".weight")
+		return up[0]
+	}
+	one := factor("")
+	for metadata, times := range map[string]float32{
+		`{"unet.r": 2, "unet.lora_alpha": 8}`:                                 4,
+		`{"unet.lora_alpha": 8, "unet.alpha_pattern": {"` + module + `": 1}}`: 0.5,
+		`{"text_encoder.lora_alpha": 8}`:                                      1, `{"unet.lora_alpha": "much"}`: 1, `[`: 1,
+	} {
+		if got := factor(metadata); got != times*one {
+			t.Errorf("%s: %v, want %v times %v", metadata, got, times, one)
+		}
+	}
 }
 
 // FuzzMatch reads any safetensors file as a LoRA: it is refused, or every tensor that it changes can be computed.

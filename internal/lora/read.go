@@ -101,6 +101,9 @@ func (r *reader) factors(stem string, alpha weights.Tensor, t target) (change, e
 	for _, form := range productForms {
 		down, up := r.take(stem+form.down), r.take(stem+form.up)
 		if has(down) || has(up) {
+			if !has(alpha) {
+				alpha = r.alphas.of(stem)
+			}
 			return newProduct(up, r.take(stem+".lora_mid.weight"), down, alpha, t)
 		}
 	}
@@ -158,7 +161,10 @@ func scale(alpha weights.Tensor, rank int) (float32, error) {
 	if err != nil {
 		return 0, err
 	}
-	return v[0] / float32(rank), nil
+	if s := v[0] / float32(rank); s-s == 0 {
+		return s, nil
+	}
+	return 0, fmt.Errorf("alpha is %v, want a finite number", v[0])
 }
 
 func checkRank(rank int) error {
