@@ -179,15 +179,60 @@ var extraFields = map[string]func(c *generateCommand, value string) (func(*job.R
 		sigmas, err := parseSigmas(strings.Fields(value))
 		return func(r *job.Request) { r.Sigmas = sigmas }, err
 	},
-	"vae": func(_ *generateCommand, value string) (func(*job.Request), error) {
-		if strings.EqualFold(value, "none") || strings.EqualFold(value, "automatic") {
+	"vae": func(c *generateCommand, value string) (func(*job.Request), error) {
+		if c.given["vae"] || strings.EqualFold(value, "none") || strings.EqualFold(value, "automatic") {
 			return nil, nil
 		}
 		return func(r *job.Request) { r.VAE = value }, nil
 	},
+	"prediction": func(c *generateCommand, value string) (func(*job.Request), error) {
+		return takePart(c, "prediction", func() error {
+			if value != "epsilon" && value != "v" {
+				return errors.New("want epsilon or v")
+			}
+			c.Prediction = value
+			return nil
+		})
+	},
+	"zero terminal snr": func(c *generateCommand, value string) (func(*job.Request), error) {
+		return takePart(c, "zsnr", func() error {
+			zero, err := strconv.ParseBool(value)
+			c.ZSNR = &zero
+			return err
+		})
+	},
 	"cfg rescale":     rescaleField,
 	"cfg rescale φ":   rescaleField,
 	"cfg rescale phi": rescaleField,
+}
+
+// fields are what a picture's metadata say of these flags.
+func (f partFlags) fields() (fields []picture.Field) {
+	add := func(key, value string) {
+		if value != "" {
+			fields = append(fields, picture.Field{Key: key, Value: value})
+		}
+	}
+	add("VAE", fileName(f.VAE))
+	for _, clip := range f.Clip {
+		add("Text encoder", fileName(clip))
+	}
+	add("Prediction", f.Prediction)
+	if f.ZSNR != nil {
+		add("Zero terminal SNR", strconv.FormatBool(*f.ZSNR))
+	}
+	return fields
+}
+
+// takePart takes what a model was told, which only this program can do again.
+func takePart(c *generateCommand, flag string, set func() error) (func(*job.Request), error) {
+	switch {
+	case c.given[flag]:
+		return nil, nil
+	case c.Server != "":
+		return nil, errors.New("a server's model cannot be told")
+	}
+	return nil, set()
 }
 
 func rescaleField(c *generateCommand, value string) (func(*job.Request), error) {

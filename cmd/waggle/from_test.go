@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -39,6 +41,17 @@ func TestGenerateFrom(t *testing.T) {
 				t.Errorf("another picture, of %+v; it was said: %s", parametersOf(t, again), said)
 			}
 		})
+	}
+}
+
+// TestGenerateFromWhatTheModelWasTold: LoRAs, and what flags say of a model, are kept too.
+func TestGenerateFromWhatTheModelWasTold(t *testing.T) {
+	t.Parallel()
+	shelf := loraShelf(t)
+	first := generate(t, starPrompt+" <lora:glow:0.5>", "--lora", "ink:0.7", "--models", shelf, "--prediction", "v", "--no-zsnr", "--steps", "2",
+		"--cfg-rescale", "0.4", "--sampler", "ddim")
+	if again, said := replayed(t, first, "--models", shelf); !bytes.Equal(first, again) {
+		t.Errorf("another picture, of %+v; it was said: %s", parametersOf(t, again), said)
 	}
 }
 

@@ -181,7 +181,9 @@ func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i 
 		return err
 	}
 	path := numbered(c.Output, i, r.Batch)
-	if err := write(img, path, engine.Parameters(r, seed, l.Info().Name, version, show.loras...)); err != nil {
+	about := engine.Parameters(r, seed, l.Info().Name, version, show.loras...)
+	about.Extra = append(about.Extra, c.fields()...)
+	if err := write(img, path, about); err != nil {
 		return err
 	}
 	show.wrote(path, seed, time.Since(began))
