@@ -4,7 +4,7 @@
 // beside them unread.
 //
 // A model is the one built into the program, a diffusers folder, or a single
-// safetensors file. A single file NAME.safetensors carries no head counts and
+// file: safetensors or a torch checkpoint. A single file NAME.safetensors carries no head counts and
 // no tokenizer; where a folder NAME with the files of the diffusers layout lies
 // beside it, those are used, otherwise the reader works from tensor shapes.
 package models

@@ -103,6 +103,7 @@ func (t Tensor) encode(w io.Writer, to DType, e Encoding) error {
 // that does not fit, -1 for none.
 func (t Tensor) as(to DType) (data []byte, bad int) {
 	floats := make([]float32, t.Elements())
+	data = make([]byte, 0, len(floats)*to.Size())
 	if t.DType == F64 {
 		t.oddly(floats)
 	} else {
@@ -147,15 +148,17 @@ func floatToBfloat(f float32) uint16 {
 // floatToE4M3 rounds to the 8-bit float, ties to even; NaN, infinity and what
 // rounds above 448 is NaN, for there is no infinity.
 func floatToE4M3(f float32) uint8 {
-	sign := uint8(math.Float32bits(f) >> 31 << 7)
-	a := math.Abs(float64(f))
+	bits := math.Float32bits(f)
+	sign := uint8(bits >> 24 & 0x80)
+	bits &= 0x7fffffff
 	switch {
-	case !(a < 480): // NaN as well; 464 is the last tie, which goes to 448
+	case bits > 0x43e80000: // above 464, the last tie, which goes to 448
 		return sign | 0x7f
-	case a < 0x1p-6: // subnormal, unit 2^-9; 8 of them are the first normal number
-		return sign | uint8(math.RoundToEven(a*0x1p9))
+	case bits < 0x3c800000: // below 2^-6: subnormal, unit 2^-9
+		// Adding 2^14 leaves a float whose last place is 2^-9, as in FloatToHalf.
+		sum := math.Float32frombits(bits) + 0x1p14
+		return sign | uint8(math.Float32bits(sum)-0x46800000)
 	}
-	_, exponent := math.Frexp(a)                            // a = [0.5, 1) × 2^exponent
-	mantissa := math.RoundToEven(math.Ldexp(a, 4-exponent)) // 8…16
-	return sign | uint8(min((exponent+6)<<3+int(mantissa)-8, 0x7f))
+	bits += 0x7ffff + bits>>20&1 // half a unit, less one where the result is even
+	return sign | uint8((bits-0x3c000000)>>20)
 }

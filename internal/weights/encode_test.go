@@ -74,6 +74,20 @@ func TestEncodeRoundsToNearest(t *testing.T) {
 	})
 }
 
+func TestFloatToE4M3Extremes(t *testing.T) {
+	for f, want := range map[float32]uint8{
+		448: 0x7e, 464: 0x7e, 464.1: 0x7f, -480: 0xff, 1e30: 0x7f, 0: 0, 0x1p-9: 1, 0x1p-10: 0, 0x1.8p-10: 1, -0x1p-6: 0x88,
+		float32(math.Inf(1)): 0x7f, 0x1.fp-7: 8, 1: 0x38,
+	} {
+		if got := floatToE4M3(f); got != want {
+			t.Errorf("%v: got %#x, want %#x", f, got, want)
+		}
+	}
+	if got := floatToE4M3(float32(math.NaN())); got&0x7f != 0x7f {
+		t.Errorf("NaN: got %#x", got)
+	}
+}
+
 func TestEncodeKeepsVectorsAndIntegers(t *testing.T) {
 	if v := through(t, f32("norm", []int{2}, 1, 2), F8E4M3); v.DType != F16 {
 		t.Errorf("a vector became %s", v.DType)
