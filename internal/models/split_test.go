@@ -1,10 +1,12 @@
 package models
 
 import (
+	"bytes"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"waggle/internal/weights"
 )
@@ -182,4 +184,43 @@ func TestParameterization(t *testing.T) {
 	if got := parameterization(filepath.Join(dir, "none.yaml")); got != "" {
 		t.Errorf("no file: got %q", got)
 	}
+}
+
+// FuzzSplit: whatever tensors are called, what a file holds is found without a panic, and no tensor is lost.
+func FuzzSplit(f *testing.F) {
+	var names []string
+	for _, t := range singleFile() {
+		names = append(names, t.Name)
+	}
+	f.Add(strings.Join(names, "\n"))
+	f.Add("a.token_embedding.weight\na.ln_final.weight\na.transformer.resblocks.x.ln_1.weight\nmodel_ema.diffusion_modelinput_blocks00weight")
+	f.Add("input_blocks.0.0.weight\ntime_embed.0.weight\nvae.decoder.conv_in.weight\nvae.decoder.conv_out.weight\nv_pred\nbetas")
+	f.Fuzz(func(t *testing.T, list string) {
+		var tensors []weights.Tensor
+		seen := map[string]bool{}
+		for _, name := range strings.Split(list, "\n") {
+			if !seen[name] && utf8.ValidString(name) && name != "__metadata__" {
+				seen[name] = true
+				tensors = append(tensors, small(name, 3, 1))
+			}
+		}
+		var file bytes.Buffer
+		if err := weights.Write(&file, tensors, nil); err != nil {
+			t.Skip(err)
+		}
+		parsed, err := weights.Parse("fuzzed", file.Bytes())
+		if err != nil {
+			t.Skip(err)
+		}
+		p, err := split(parsed)
+		if err != nil {
+			return
+		}
+		if err := new(Model).assemble(p); err != nil {
+			return
+		}
+		if count := len(p.rest.Marks) + len(p.rest.Unexpected) + p.rest.Ignored; p.unet == nil && p.vae == nil && p.texts == nil && count != len(parsed.Names()) {
+			t.Errorf("%d tensors, of which %d were told", len(parsed.Names()), count)
+		}
+	})
 }
