@@ -239,14 +239,14 @@ func mergeCounts(params []uint32) [3]int {
 
 // mergeKernel is the kernel and its parameters; inputs is the padded number of inputs of a tap.
 func (w *Weights) mergeKernel(s matrixShape, part lowRankPart) (name string, c shaders.Constants, params []uint32, inputs int) {
-	unit, of := 1, panels{s, w.runtime.lanes}
-	texels, steps := of.texels(), of.octets()
+	of := panels{s, w.runtime.lanes}
+	places, steps := of.texels()/4, of.octets()
 	name, c, inputs = "merge_subgroup", shaders.Constants{"LANES": u32(w.runtime.lanes)}, 8*steps
 	if w.runtime.family != Subgroup {
-		name, c, unit, inputs = "merge_tiled", nil, 4, ceil(s.in, blockInputs)*blockInputs
-		texels, steps = tiles(s)*panelColumns/8, inputs/2
+		name, c, inputs = "merge_tiled", nil, ceil(s.in, blockInputs)*blockInputs
+		places, steps = tiles(s)*panelColumns/8, inputs/2
 	}
-	for _, n := range []int{texels, min(ceil(texels, 64), mergeWidth), s.taps, steps, part.first / unit, ceil(part.count, unit), part.rank} {
+	for _, n := range []int{places, min(ceil(places, 64), mergeWidth), s.taps, steps, part.first / 4, quads(part.count), part.rank} {
 		params = append(params, uint32(n))
 	}
 	return name, c, params, inputs
@@ -254,10 +254,7 @@ func (w *Weights) mergeKernel(s matrixShape, part lowRankPart) (name string, c s
 
 // uploadFactors brings a change's factors in: up [rank,outputs] padded to vec4s, down [rank,taps,inputs].
 func (w *Weights) uploadFactors(s matrixShape, part lowRankPart, inputs int) (memory []*gpu.Buffer, err error) {
-	pitch := part.count
-	if w.runtime.family != Subgroup {
-		pitch = 4 * quads(part.count)
-	}
+	pitch := 4 * quads(part.count)
 	up, down := make([]float32, part.rank*pitch), make([]float32, part.rank*s.taps*inputs)
 	for r := range part.rank {
 		for o := range part.count {

@@ -248,3 +248,45 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 	}
 	return b
 }
+
+// BenchmarkMerge changes a matrix of SD 1.x by a product of rank 16.
+func BenchmarkMerge(b *testing.B) {
+	d := openDevice(b)
+	for name, shape := range map[string][]int{"linear 1280x1280": {1280, 1280}, "conv 1280x640x9": {1280, 640, 3, 3}} {
+		for _, family := range Families {
+			b.Run(name+"/"+string(family), func(b *testing.B) {
+				benchmarkMerge(b, openRuntime(b, d, family), shape)
+			})
+		}
+	}
+}
+
+func benchmarkMerge(b *testing.B, r *Runtime, shape []int) {
+	const rank = 16
+	elements := Shape(shape).Elements()
+	s := matrixShape{out: shape[0], in: shape[1], taps: elements / shape[0] / shape[1]}
+	base := memory{}
+	base.put("x.weight", make([]float32, elements), shape...)
+	w := r.NewWeights(base)
+	defer w.Close()
+	node := &Node{Op: OpLinear, Joined: []string{"x"}, Shape: Shape{1, shape[0]}}
+	if s.taps == 9 {
+		node.Op = OpConv
+	}
+	packed, err := w.matrix(node)
+	if err != nil {
+		b.Fatal(err)
+	}
+	wide, err := w.newWide("wide", s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer wide.Close()
+	part := []lowRankPart{{count: s.out, rank: rank, up: make([]float32, s.out*rank), down: make([]float32, rank*s.in*s.taps)}}
+	for b.Loop() {
+		if err := w.merge(packed, s, part, wide); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(2*rank*float64(elements)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
