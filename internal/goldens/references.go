@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 )
 
@@ -33,36 +31,25 @@ type ReferencePart struct {
 // ReferenceModels reads all models.
 func ReferenceModels(tb testing.TB) map[string]ReferenceModel {
 	tb.Helper()
-	all, err := referenceModels(Reference(tb, "models.json.gz"))
+	return unzipped[ReferenceModel](tb, "models.json.gz")
+}
+
+// ReferenceNetworks reads the networks beside UNets, by the names of their cases.
+func ReferenceNetworks(tb testing.TB) map[string]ReferencePart {
+	tb.Helper()
+	return unzipped[ReferencePart](tb, "steering/networks.json.gz")
+}
+
+func unzipped[T any](tb testing.TB, name string) (all map[string]T) {
+	tb.Helper()
+	r, err := gzip.NewReader(bytes.NewReader(Bytes(tb, Reference(tb, name))))
+	if err == nil {
+		err = json.NewDecoder(r).Decode(&all)
+	}
 	if err != nil {
-		tb.Fatalf("reference models: %v", err)
+		tb.Fatalf("%s: %v", name, err)
 	}
 	return all
-}
-
-var read struct {
-	sync.Mutex
-	models map[string]ReferenceModel
-}
-
-func referenceModels(path string) (map[string]ReferenceModel, error) {
-	read.Lock()
-	defer read.Unlock()
-	if read.models != nil {
-		return read.models, nil
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	r, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	if data, err = io.ReadAll(r); err != nil {
-		return nil, err
-	}
-	return read.models, json.Unmarshal(data, &read.models)
 }
 
 // ReferenceFolder writes a reference model as a diffusers folder, which lasts as long as the test.

@@ -174,7 +174,15 @@ func FuzzConfig(f *testing.F) {
 		f.Add(part.Config)
 	}
 	f.Add([]byte(`{"layers_per_block":[1,[2]],"attention_head_dim":[[]],"sample_size":[64,64]}`))
+	f.Add([]byte(`{"conditioning_embedding_out_channels":[16,32],"down_block_types":["DownBlock2D","CrossAttnDownBlock2D"],"block_out_channels":[32,32]}`))
+	f.Add([]byte(`{"adapter_type":"full_adapter","channels":[32,64],"num_res_blocks":2,"downscale_factor":8}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if c, err := parseControl(data); err == nil {
+			_ = controlGraph(network[ControlConfig]{c, m.UNet.Tensors}, 1, 8, 8, 77).Err()
+		}
+		if c, err := parseAdapter(data); err == nil {
+			_ = adapterGraph(network[AdapterConfig]{c, m.UNet.Tensors}, 1, 8, 8).Err()
+		}
 		if c, err := parseUNet(data); err == nil {
 			_ = unetGraph(network[UNetConfig]{c, m.UNet.Tensors}, 1, 8, 8, 77).Err()
 		}

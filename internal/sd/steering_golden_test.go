@@ -61,22 +61,27 @@ func testTiny(t *testing.T, with compiler) {
 			"folder": {"taesd/diffusion_pytorch_model.safetensors", "taesd/diffusion_pytorch_model.safetensors"}} {
 			t.Run(size+"/"+layout, func(t *testing.T) {
 				f := forwardOf(t, with, size)
-				z, picture := f.in["in.z"], f.in["in.image"]
 				encoder, err := readTiny(openTensors(t, files[0]))
 				f.must(err)
-				p := f.compiled(tinyEncodeGraph(encoder, z.Shape[0], z.Shape[2], z.Shape[3]), encoder.tensors,
-					map[string][]float32{"picture": affine(channelsLast(picture), 0.5, 0.5)})
-				f.compare(p, "latent", "latents")
 				decoder, err := readTiny(openTensors(t, files[1]))
 				f.must(err)
-				p = f.compiled(tinyDecodeGraph(decoder, z.Shape[0], z.Shape[2], z.Shape[3]), decoder.tensors,
-					map[string][]float32{"latent": tinyLatent(channelsLast(z))})
-				out, err := p.Output("picture")
-				f.must(err)
-				f.near(affine(out, 2, -1), "decoded")
+				f.tiny(encoder, decoder)
 			})
 		}
 	}
+}
+
+// tiny compares both halves of a TAESD.
+func (f *forward) tiny(encoder, decoder network[TinyConfig]) {
+	z, picture := f.in["in.z"], f.in["in.image"]
+	p := f.compiled(tinyEncodeGraph(encoder, z.Shape[0], z.Shape[2], z.Shape[3]), encoder.tensors,
+		map[string][]float32{"picture": affine(channelsLast(picture), 0.5, 0.5)})
+	f.compare(p, "latent", "latents")
+	p = f.compiled(tinyDecodeGraph(decoder, z.Shape[0], z.Shape[2], z.Shape[3]), decoder.tensors,
+		map[string][]float32{"latent": tinyLatent(channelsLast(z))})
+	out, err := p.Output("picture")
+	f.must(err)
+	f.near(affine(out, 2, -1), "decoded")
 }
 
 // configOf is a golden model's config.json, or nil.

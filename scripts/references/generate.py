@@ -8,7 +8,7 @@ import pathlib
 import diffusers
 import torch
 
-SETS = ["models", "forwards", "samplers", "runs", "formats"]
+SETS = ["models", "forwards", "samplers", "runs", "formats", "steering"]
 
 
 def main():

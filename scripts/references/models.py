@@ -19,5 +19,8 @@ def describe(name):
 
 def write(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({name: describe(name) for name in topologies.MODELS}, sort_keys=True)
-    (folder / "models.json.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    pack(folder / "models.json.gz", {name: describe(name) for name in topologies.MODELS})
+
+
+def pack(path, value):
+    path.write_bytes(gzip.compress(json.dumps(value, sort_keys=True).encode(), 9, mtime=0))

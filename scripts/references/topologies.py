@@ -21,6 +21,7 @@ VEGA = SDXL | dict(mid_block_type=MIDDLE_PLAIN, transformer_layers_per_block=[0,
                    reverse_transformer_layers_per_block=[[2, 2, 2], [1, 1, 1], 0])
 # BK-SDM (Kim et al. 2023): one layer a block, no middle; in Tiny no fourth level.
 SMALL = SD1 | dict(layers_per_block=1, mid_block_type=None)
+BASE = SMALL | dict(mid_block_type=MIDDLE)
 TINY = SMALL | dict(block_out_channels=[32, 32, 64], down_block_types=[CROSS, CROSS, CROSS], up_block_types=[CROSS_UP, CROSS_UP, CROSS_UP])
 # SDXS-512 (Song et al. 2024)
 SDXS = SD2 | dict(block_out_channels=[16, 32, 32], attention_head_dim=[2, 4, 4], down_block_types=[PLAIN, CROSS, CROSS],
@@ -55,6 +56,7 @@ MODELS = {
     "vega": (VEGA, EULER),
     "tiny-sd": (TINY, PNDM),
     "small-sd": (SMALL, PNDM),
+    "bk-sdm-base": (BASE, PNDM),
     "sdxs": (SDXS, SD_TURBO),
     "sdxs-0.9": (SDXS_09, SD_TURBO),
     "compact": (COMPACT, SD_TURBO),
