@@ -23,7 +23,7 @@ const (
 var (
 	errUnderflow = errors.New("takes more values than there are")
 	errNoMark    = errors.New("has no mark to go back to")
-	errMemory    = fmt.Errorf("needs more than %d MB of memory for what is to be a list of tensors", memoryLimit>>20)
+	errMemory    = errors.New("needs more memory than a list of tensors does")
 )
 
 // machine is the stack machine that a pickle is a program for.
@@ -34,7 +34,7 @@ type machine struct {
 	stack  []any
 	marks  []int // heights of the stack
 	memo   map[uint64]any
-	spent  int
+	left   int // bytes that it may still take
 	rules  Rules
 }
 
@@ -64,8 +64,8 @@ func (m *machine) run() (any, error) {
 
 // spend charges bytes against the limit.
 func (m *machine) spend(bytes int) error {
-	if m.spent += bytes; m.spent > memoryLimit {
-		return errMemory
+	if m.left -= bytes; m.left < 0 {
+		return fmt.Errorf("%w (%d MB)", errMemory, memoryLimit>>20)
 	}
 	return nil
 }

@@ -91,7 +91,12 @@ func (e *RefusedError) Error() string {
 // Read reads the one value that a stream begins with, and gives back the bytes
 // after it. The error is an [Error].
 func Read(data []byte, rules Rules) (value any, rest []byte, err error) {
-	m := &machine{data: data, rules: rules, memo: map[uint64]any{}}
+	return read(data, rules, memoryLimit)
+}
+
+// read is Read with another limit of memory, in bytes.
+func read(data []byte, rules Rules, limit int) (value any, rest []byte, err error) {
+	m := &machine{data: data, rules: rules, left: limit, memo: map[uint64]any{}}
 	value, err = m.run()
 	if err != nil {
 		return nil, nil, &Error{At: m.opcode, Err: err}

@@ -124,27 +124,27 @@ func TestReadRefuses(t *testing.T) {
 // Streams that make much of little end at the limit, and take no more memory
 // than a few times that.
 func TestReadBoundsMemory(t *testing.T) {
-	const million = 1 << 20
+	const many, limit = 1 << 17, memoryLimit / 16
 	text := strings.Repeat("x", 1<<16)
 	for name, stream := range map[string]string{
-		"dictionaries": strings.Repeat("}", 2*million),
-		"marks":        strings.Repeat("(", 2*million),
-		"copies":       "N" + strings.Repeat("2", 2*million),
-		"memo":         "N" + strings.Repeat("\x94", 2*million),
-		"texts":        strings.Repeat("X\x00\x00\x01\x00"+text, 1100),
-		"globals":      strings.Repeat("cmod\nClass\n", million),
-		"calls":        "](" + strings.Repeat("N", 100_000) + "eq\x00" + strings.Repeat("cmod\nClass\nh\x00\x85R", 100_000),
+		"dictionaries": strings.Repeat("}", many),
+		"marks":        strings.Repeat("(", many),
+		"copies":       "N" + strings.Repeat("2", many),
+		"memo":         "N" + strings.Repeat("\x94", many),
+		"texts":        strings.Repeat("X\x00\x00\x01\x00"+text, 100),
+		"globals":      strings.Repeat("cmod\nClass\n", many),
+		"calls":        "](" + strings.Repeat("N", 10_000) + "eq\x00" + strings.Repeat("cmod\nClass\nh\x00\x85R", 10_000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, _, err := Read([]byte(stream), rules())
+			_, _, err := read([]byte(stream), rules(), limit)
 			runtime.ReadMemStats(&after)
 			if !errors.Is(err, errMemory) {
 				t.Errorf("got error %v, want the limit", err)
 			}
-			if took := after.TotalAlloc - before.TotalAlloc - uint64(len(stream)); took > 6*memoryLimit {
-				t.Errorf("took %d MB", took>>20)
+			if took := after.TotalAlloc - before.TotalAlloc - uint64(len(stream)); took > 6*limit {
+				t.Errorf("took %d bytes, the limit is %d", took, limit)
 			}
 		})
 	}
