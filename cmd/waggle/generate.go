@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -36,7 +37,10 @@ func (c *generateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Server != "" {
-		return c.remote(ctx, job.Generation, c.Model, c.setSize)
+		return c.remote(ctx, job.Generation, c.Model, func(r *job.Request) error {
+			r.VAE = c.VAE
+			return c.setSize(r)
+		})
 	}
 	var err error
 	if c.loras, err = c.loraFiles(); err != nil {
@@ -95,8 +99,8 @@ func (c *generateCommand) check() error {
 	switch {
 	case c.Plan && c.Server != "":
 		return errors.New("--plan is of this machine: leave --server out")
-	case c.partFlags.given() && c.Server != "":
-		return errors.New("--vae, --clip, --prediction and --zsnr are of this machine's models: leave --server out")
+	case c.changesModel() && c.Server != "":
+		return errors.New("--clip, --prediction and --zsnr are of this machine's models: leave --server out")
 	case c.Plan:
 		return nil
 	}
@@ -179,6 +183,9 @@ func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i 
 	}
 	if err != nil {
 		return err
+	}
+	if r.VAE = c.VAE; r.VAE != "" { // the model was loaded with it; this is for the picture to tell
+		r.VAE = strings.TrimSuffix(filepath.Base(c.VAE), filepath.Ext(c.VAE))
 	}
 	path := numbered(c.Output, i, r.Batch)
 	about := engine.Parameters(r, seed, l.Info().Name, version, show.loras...)

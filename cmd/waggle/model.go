@@ -61,7 +61,7 @@ func (f modelFlags) open() (*models.Model, error) {
 
 // partFlags say what a model does not say itself, or against what it says.
 type partFlags struct {
-	VAE        string   `name:"vae" placeholder:"FILE" help:"Autoencoder in place of the model's own: a file or a name."`
+	VAE        string   `name:"vae" placeholder:"FILE" help:"Autoencoder in place of the model's own: a file or a name; with --server, a name there."`
 	Clip       []string `name:"clip" sep:"none" placeholder:"FILE" help:"Text encoder in place of the model's own: a file or a name; twice for SDXL, in either order."`
 	Prediction string   `enum:",epsilon,v" default:"" help:"What the model predicts, against what it says: epsilon or v."`
 	ZSNR       *bool    `name:"zsnr" negatable:"" help:"The model's noise schedule ends in pure noise (zero terminal SNR), or does not."`
@@ -77,9 +77,9 @@ func (f partFlags) open(shelf *models.Shelf, nameOrPath string, with models.With
 	return m, err
 }
 
-// given reports whether any of the flags is there.
-func (f partFlags) given() bool {
-	return f.VAE != "" || len(f.Clip) > 0 || f.Prediction != "" || f.ZSNR != nil
+// changesModel reports whether a flag is there that says what a job cannot.
+func (f partFlags) changesModel() bool {
+	return len(f.Clip) > 0 || f.Prediction != "" || f.ZSNR != nil
 }
 
 // Close gives everything back.
