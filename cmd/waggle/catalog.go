@@ -208,7 +208,7 @@ func (c *catalog) tokenize(name, text string) (api.Tokens, error) {
 		return api.Tokens{}, kinded(err)
 	}
 	tokens := api.Tokens{Pieces: []string{}}
-	for _, p := range o.Pieces(text) {
+	for _, p := range o.Pieces(text, c.shelf) {
 		tokens.Pieces = append(tokens.Pieces, p.Text)
 	}
 	tokens.Count = len(tokens.Pieces)

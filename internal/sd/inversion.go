@@ -18,6 +18,7 @@ import (
 // inversion is a textual inversion, called an embedding by those who use one: rows that stand in a prompt in place of a word.
 // Gal et al. 2022.
 type inversion struct {
+	name string
 	hash string      // of its file, SHA-256, as many digits as the A1111 web UI shows
 	rows [][]float32 // for each text encoder [count,hidden]
 	size []int       // for each text encoder: hidden
@@ -34,7 +35,7 @@ func (v *inversion) row(i, number, place int) row {
 // inversions are those that a prompt may name, opened as it names them.
 type inversions struct {
 	shelf   *models.Shelf
-	text    []network[TextConfig]
+	text    []TextConfig
 	entries []models.Entry // those named by their name alone
 	opened  []*inversion
 	numbers map[string]int // path → place in opened, from 1
@@ -43,7 +44,7 @@ type inversions struct {
 
 // inversions of the shelf, as a dialect names them.
 func (p *Pipeline) inversions(r reading) *inversions {
-	known := &inversions{shelf: p.shelf, text: p.networks.text, numbers: map[string]int{}}
+	known := &inversions{shelf: p.shelf, text: p.networks.textConfigs(), numbers: map[string]int{}}
 	if r.byWord && p.shelf != nil {
 		known.entries = p.shelf.List(models.Embedding)
 	}
@@ -101,6 +102,7 @@ func (v *inversions) open(e models.Entry) (number, rows int) {
 			v.err = errors.Join(v.err, fmt.Errorf("embedding %s (%s): %w", e.Name, e.Path, err))
 			return 0, 0
 		}
+		made.name = e.Name
 		v.opened = append(v.opened, made)
 		number = len(v.opened)
 		v.numbers[e.Path] = number
@@ -108,11 +110,18 @@ func (v *inversions) open(e models.Entry) (number, rows int) {
 	return number, v.opened[number-1].count()
 }
 
+func (n Networks) textConfigs() (all []TextConfig) {
+	for _, text := range n.text {
+		all = append(all, text.config)
+	}
+	return all
+}
+
 // inversionLimit is far above the size in bytes of a file with 75 rows for two encoders.
 const inversionLimit = 16 << 20
 
 // openInversion reads a file of rows for these text encoders.
-func openInversion(path string, text []network[TextConfig]) (*inversion, error) {
+func openInversion(path string, text []TextConfig) (*inversion, error) {
 	hash, err := fileHash(path)
 	if err != nil {
 		return nil, err
@@ -123,15 +132,15 @@ func openInversion(path string, text []network[TextConfig]) (*inversion, error) 
 	}
 	defer f.Close()
 	v := &inversion{hash: hash}
-	for i, n := range text {
+	for i, config := range text {
 		t, err := inversionTensor(f, i, len(text))
 		if err != nil {
 			return nil, err
 		}
 		width := t.Shape[len(t.Shape)-1]
-		if len(t.Shape) > 2 || width != n.config.Hidden {
+		if len(t.Shape) > 2 || width != config.Hidden {
 			return nil, fmt.Errorf("%s is of shape %v, but text encoder %d of the model has states of %d numbers: it is for another family of models",
-				t.Name, t.Shape, i+1, n.config.Hidden)
+				t.Name, t.Shape, i+1, config.Hidden)
 		}
 		rows, err := t.Float32s()
 		if err != nil {

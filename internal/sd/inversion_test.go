@@ -46,7 +46,7 @@ func testInversions(t *testing.T, with compiler) {
 			if !strings.HasPrefix(file, "golden-"+c.Model) {
 				continue
 			}
-			v, err := openInversion(goldens.Path(t, "embeddings/"+file), p.networks.text)
+			v, err := openInversion(goldens.Path(t, "embeddings/"+file), p.networks.textConfigs())
 			if err != nil {
 				t.Errorf("%s: %v", file, err)
 				continue
@@ -194,5 +194,33 @@ func TestInversionPictures(t *testing.T) {
 	inversionFile(t, entry.Path, map[string][]int{"emb_params": {2, 96}})
 	if _, err := p.Begin(again); err == nil || !strings.Contains(fmt.Sprint(err), "another prompt") {
 		t.Errorf("another embedding of that name: error %v", err)
+	}
+}
+
+// TestPieces: what says how a prompt is to be read is no token; the rows of an embedding are.
+func TestPieces(t *testing.T) {
+	p := shelved(t, plainGo{})
+	o := &Outline{p.Info(), p.tokenizers, p.networks.textConfigs()}
+	for text, want := range map[string]string{
+		"a (red:1.3) [[circle]]":  "a|red|circle",
+		"a [red|a green] circle":  "a|a|green|circle",
+		"a AND a red circle :0.5": "a|red|circle",
+		"<lora:red:1>a circle":    "a|circle",
+		"a golden style":          "a|Golden Style|Golden Style|Golden Style",
+		"a BREAK circle":          "a|circle",
+		"":                        "",
+	} {
+		var names []string
+		for _, piece := range o.Pieces(text, p.shelf) {
+			names = append(names, piece.Text)
+		}
+		if got := strings.Join(names, "|"); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+	for _, plain := range []string{"a golden circle", "(red:1.2.3)"} { // without a shelf; and no prompt that can be read
+		if got, want := o.Pieces(plain, nil), p.tokenizers[0].Pieces(plain); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", plain, got, want)
+		}
 	}
 }

@@ -185,10 +185,6 @@ func (c TextConfig) checkTokens(chunk chunk) error {
 	return nil
 }
 
-// Pieces cuts a text as the model's first text encoder reads it. Unlike the other methods it may be called at any time, by
-// many goroutines.
-func (p *Pipeline) Pieces(text string) []tokenizer.Piece { return p.tokenizers[0].Pieces(text) }
-
 // CheckPrompts says whether the prompts of a request can be read, before anything is drawn.
 func (p *Pipeline) CheckPrompts(r Request) error {
 	s, err := p.settle(r)

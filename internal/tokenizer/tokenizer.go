@@ -110,10 +110,15 @@ func (t *Tokenizer) Pieces(text string) []Piece {
 	ids := t.Encode(text)
 	pieces := make([]Piece, len(ids))
 	for i, id := range ids {
-		raw, end := t.spell(id)
-		pieces[i] = Piece{ID: id, Text: strings.ToValidUTF8(raw, "\uFFFD"), WordEnd: end}
+		pieces[i] = t.Piece(id)
 	}
 	return pieces
+}
+
+// Piece names a token of the vocabulary.
+func (t *Tokenizer) Piece(id int32) Piece {
+	raw, end := t.spell(id)
+	return Piece{ID: id, Text: strings.ToValidUTF8(raw, "\uFFFD"), WordEnd: end}
 }
 
 // Decode returns the text of ids, in lower case and with a space after every word. Ids outside the vocabulary are an error.
