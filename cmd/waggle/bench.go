@@ -41,7 +41,7 @@ type result struct {
 	First   float64 `json:"s_first_step"` // text, weights brought to the device and kernels compiled where they are not there yet
 	Decode  float64 `json:"s_decode"`
 	Device  float64 `json:"device_mb"`        // most memory on the device at a time
-	Planned float64 `json:"planned_mb"`       // the same as planned
+	Planned float64 `json:"planned_mb"`       // the same as planned, for a first picture
 	Heap    float64 `json:"heap_mb"`          // of Go, at the end
 	RSS     float64 `json:"rss_mb,omitempty"` // most memory of the process, the device's too where that is a software adapter
 }
@@ -154,7 +154,7 @@ func (c *benchCommand) measure(ctx context.Context, l *loaded, r sd.Request, i i
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	got.Device, got.Heap = float64(l.device.Peak())/1e6, float64(memory.HeapInuse)/1e6
-	got.Planned, got.RSS = float64(plan.Total())/1e6, float64(peakRSS())/1e6
+	got.Planned, got.RSS = float64(plan.Peak())/1e6, float64(peakRSS())/1e6
 	return got, nil
 }
 

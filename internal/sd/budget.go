@@ -138,6 +138,9 @@ func (p *Pipeline) stock() *stock {
 	for _, set := range p.loras.values {
 		sources = slices.AppendSeq(sources, maps.Values(set.changed))
 	}
+	for _, e := range p.exact {
+		sources = append(sources, e)
+	}
 	for _, source := range sources {
 		if bytes := p.compiler.held(source); bytes > 0 {
 			s.weights[source] = bytes
@@ -160,7 +163,7 @@ func (p *Pipeline) makeRoom(key string, source weights.Source, need nn.MemoryPla
 	}
 }
 
-// baseOf is the source without LoRAs.
+// baseOf is the source without changes.
 func baseOf(source weights.Source) weights.Source {
 	if changed, ok := source.(nn.Changed); ok {
 		return changed.Base()

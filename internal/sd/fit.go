@@ -67,7 +67,7 @@ func (p *Pipeline) ways(n part) func(yield func(way, error) bool) {
 func (p *Pipeline) plan(n part, w way) (way, error) {
 	var err error
 	w.graph = n.graph(n.rows / w.runs).Save(w.saving)
-	w.need, err = p.compiler.plan(w.graph, n.source)
+	w.need, err = p.compiler.plan(w.graph, p.precise(n.source))
 	return w, err
 }
 

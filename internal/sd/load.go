@@ -61,7 +61,7 @@ func readModel(c compiler, m *models.Model) (*Pipeline, error) {
 		name: m.Name, networks: networks, family: family, compiler: c,
 		decoders: newCache[decoder](decoderLimit, nil),
 		programs: newCache(programLimit, (*compiled).Close), texts: newCache[conditioning](textLimit, nil),
-		hashes: hashes{},
+		hashes: hashes{}, exact: map[weights.Source]*exact{},
 	}
 	p.loras = newCache(loraSetLimit, p.dropLoRAs)
 	p.decoders.drop = p.dropDecoder
@@ -104,9 +104,13 @@ const textLimit = 64
 // compiled is a program in the cache.
 type compiled struct {
 	program
-	source      weights.Source
-	activations int64  // bytes
-	seats       []seat // of a UNet: whose prompts it has been given, in this order
+	pipeline    *Pipeline
+	key         string
+	part        part
+	source      weights.Source       // of its weights, which may be more exact than the part's
+	inputs      map[string][]float32 // as they were given
+	activations int64                // bytes
+	seats       []seat               // of a UNet: whose prompts it has been given, in this order
 }
 
 // program finds a compiled graph, or builds and compiles it.
@@ -116,19 +120,34 @@ func (p *Pipeline) program(key string, src weights.Source, build func() *nn.Grap
 
 // batchProgram finds the program of a network for its whole batch, or makes it.
 func (p *Pipeline) batchProgram(key string, n part) (*compiled, error) {
-	if found, ok := p.programs.get(key); ok {
+	if found, ok := p.programs.get(key); ok && found.source == p.precise(n.source) {
 		return found, nil
 	}
+	c, err := p.compile(key, n)
+	if errors.Is(err, weights.ErrOverflow) && p.widen(n.source) {
+		c, err = p.compile(key, n)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.programs.put(key, c)
+	return c, nil
+}
+
+// compile makes the program of a network within the budget.
+func (p *Pipeline) compile(key string, n part) (*compiled, error) {
+	p.programs.remove(key)
 	w, err := p.fit(n)
 	if err != nil {
 		return nil, err
 	}
-	p.makeRoom(key, n.source, w.need)
-	made, err := p.compiler.compile(w.graph, n.source)
+	source := p.precise(n.source)
+	p.makeRoom(key, source, w.need)
+	made, err := p.compiler.compile(w.graph, source)
 	if errors.Is(err, gpu.ErrOutOfMemory) { // what is not in use, such as a text encoder, makes room
 		p.programs.shrink(0)
 		p.compiler.free()
-		made, err = p.compiler.compile(w.graph, n.source)
+		made, err = p.compiler.compile(w.graph, source)
 	}
 	if err != nil {
 		return nil, err
@@ -136,7 +155,5 @@ func (p *Pipeline) batchProgram(key string, n part) (*compiled, error) {
 	if w.runs > 1 {
 		made = newSplit(made, w.runs, w.graph.Outputs())
 	}
-	c := &compiled{program: made, source: n.source, activations: w.need.Activations()}
-	p.programs.put(key, c)
-	return c, nil
+	return &compiled{program: made, pipeline: p, key: key, part: n, source: source, inputs: map[string][]float32{}, activations: w.need.Activations()}, nil
 }

@@ -239,8 +239,11 @@ func (p *Pipeline) openLoRAs(s *loraSet, files []loraFile) error {
 // dropLoRAs gives back what is kept of a set.
 func (p *Pipeline) dropLoRAs(s *loraSet) {
 	for _, changed := range s.changed {
-		p.dropPrograms(func(source weights.Source) bool { return source == changed })
+		used := p.precise(changed)
+		p.dropPrograms(func(source weights.Source) bool { return source == changed || source == used })
+		p.compiler.release(used)
 		p.compiler.release(changed)
+		delete(p.exact, changed)
 	}
 	s.close()
 }

@@ -19,6 +19,7 @@ import (
 	"waggle/internal/models"
 	"waggle/internal/sampler"
 	"waggle/internal/tokenizer"
+	"waggle/internal/weights"
 )
 
 // Request says what to draw and how. Zero values stand for the model's defaults.
@@ -71,8 +72,10 @@ type Pipeline struct {
 	usual      Request // what zero values of a request mean
 	weights    string  // their key, once it is asked for
 	compiler   compiler
-	budget     int64 // bytes on the device; 0 where there is no limit
 	decoders   *cache[decoder]
+	budget     int64                     // bytes on the device; 0 where there is no limit
+	exact      map[weights.Source]*exact // networks with weights in float32
+	redone     []string                  // what they are, for people
 	programs   *cache[*compiled]
 	texts      *cache[conditioning]
 }

@@ -52,6 +52,14 @@ func (p Plan) Total() int64 {
 	return total
 }
 
+// Peak is the most that is on the device while a first picture is drawn, in bytes.
+func (p Plan) Peak() (most int64) {
+	for _, phase := range p.Phases {
+		most = max(most, phase.Bytes)
+	}
+	return most
+}
+
 // Flops counts the floating-point operations of a picture of so many steps, in a plan for one: products and attention only.
 func (p Plan) Flops(steps int) int64 {
 	total := int64(0)
@@ -110,7 +118,7 @@ func (plan *Plan) add(p *Pipeline, n part, device *stock) error {
 		return err
 	}
 	w.need.Missing = w.need.Weights // a plan begins with an empty device
-	out := device.add(n.name, n.source, w.need)
+	out := device.add(n.name, p.precise(n.source), w.need)
 	plan.Unloads = plan.Unloads || len(out.weights) > 0
 	plan.Parts = append(plan.Parts, PartPlan{n.name, w.runs, w.saving.Band, w.need})
 	phase := Phase{n.phase, device.bytes()}

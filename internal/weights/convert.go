@@ -2,6 +2,7 @@ package weights
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 )
@@ -19,6 +20,9 @@ func (t Tensor) Float32s() ([]float32, error) {
 	t.floats(out)
 	return out, nil
 }
+
+// ErrOverflow says that a number does not fit float16.
+var ErrOverflow = errors.New("float16 ends at 65504")
 
 // Float16s converts a tensor of any floating-point type to a new slice of IEEE
 // half bits, rounded to nearest even. A finite value that does not fit (more
@@ -132,7 +136,7 @@ func (t Tensor) halves(out []uint16) error {
 		}
 		FloatsToHalves(out[start:], block[:n])
 		if i := overflowed(out[start:start+n], block[:n]); i >= 0 {
-			return fmt.Errorf("tensor %q: element %d is %g, float16 ends at 65504", t.Name, start+i, part.wide(i, block[i]))
+			return fmt.Errorf("tensor %q: element %d is %g: %w", t.Name, start+i, part.wide(i, block[i]), ErrOverflow)
 		}
 	}
 	return nil
