@@ -40,10 +40,17 @@ type adapterPlan struct {
 	Problem string   `json:"problem,omitempty"`
 }
 
-// Run describes a model. That it cannot be run is an error, after what could be told.
+// Run describes a model, or a file that goes with one. That a model cannot be run is an error, after
+// what could be told.
 func (c *modelsInspectCommand) Run() error {
 	i, err := c.inspect()
 	if err != nil {
+		if k, ok, kinErr := inspectKin(c.shelf(), c.Model); ok {
+			if kinErr != nil {
+				return kinErr
+			}
+			return k.print(c.JSON)
+		}
 		return err
 	}
 	if c.JSON {

@@ -13,6 +13,7 @@ import (
 
 	"waggle/internal/builtin"
 	"waggle/internal/goldens"
+	"waggle/internal/models"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/inspect")
@@ -107,5 +108,37 @@ func TestInspect(t *testing.T) {
 	o = finish(t, command(t, "generate", "x", "--plan", "--model", unet, "--vae", filepath.Join(dir, "vae"), "--clip", filepath.Join(dir, "text_encoder"), "--size", "64"))
 	if o.code != exitFailed || !strings.Contains(o.err, "tokenizer files") {
 		t.Errorf("three files without the tokenizer: exit code %d, %s%s", o.code, o.out, o.err)
+	}
+}
+
+// TestGoldenInspectKin: what goes with models is told too, by path and by name.
+func TestGoldenInspectKin(t *testing.T) {
+	for file, want := range map[string][]string{
+		"lora/sdxl-kohya-ldm.safetensors":   {"lora\n", "made for", "684 tensors", "and 676 more"},
+		"embeddings/golden-sd1.pt":          {"embedding", "string_to_param", "[3 32]"},
+		"models/esrgan_x4.pth":              {"upscaler", "72 tensors"},
+		"models/controlnet-sd1.safetensors": {"controlnet", "338 tensors"},
+		"models/taesd_decoder.safetensors":  {"taesd"},
+	} {
+		path := goldens.Path(t, file)
+		for where, shelf := range map[string]*models.Shelf{path: models.NewShelf(), strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)): models.NewShelf(filepath.Dir(path))} {
+			k, ok, err := inspectKin(shelf, where)
+			if !ok || err != nil {
+				t.Errorf("%s: %v, %v", where, ok, err)
+				continue
+			}
+			var text bytes.Buffer
+			if err := k.write(&text); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range want {
+				if !strings.Contains(text.String(), want) {
+					t.Errorf("%s: %q is not in\n%s", where, want, text.String())
+				}
+			}
+		}
+	}
+	if _, ok, _ := inspectKin(models.NewShelf(), goldens.Path(t, "models/sd1.safetensors")); ok {
+		t.Error("a model is taken for something that goes with one")
 	}
 }

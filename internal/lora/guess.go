@@ -6,8 +6,8 @@ import (
 	"waggle/internal/weights"
 )
 
-// madeFor guesses from names and shapes which models a file was trained for.
-func madeFor(file weights.Source) string {
+// MadeFor guesses from names and shapes which models a file was trained for.
+func MadeFor(file weights.Source) string {
 	second := false
 	for _, name := range file.Names() {
 		for _, other := range others {

@@ -92,7 +92,7 @@ func Match(file weights.Source, parts []Part) (*LoRA, error) {
 	}
 	l.Report = r.report()
 	if l.foreign() {
-		return nil, fmt.Errorf("%w: it looks made for %s; %v", ErrForeign, madeFor(file), l.Report)
+		return nil, fmt.Errorf("%w: it looks made for %s; %v", ErrForeign, MadeFor(file), l.Report)
 	}
 	return l, nil
 }

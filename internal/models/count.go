@@ -4,7 +4,12 @@ import "waggle/internal/weights"
 
 // PartSummary counts one network.
 type PartSummary struct {
-	Name       string         `json:"name"` // unet, vae, text_encoder or text_encoder_2
+	Name string `json:"name"` // unet, vae, text_encoder or text_encoder_2
+	Counts
+}
+
+// Counts are of tensors.
+type Counts struct {
 	Tensors    int            `json:"tensors"`
 	Parameters int64          `json:"parameters"`
 	Bytes      int64          `json:"bytes"`
@@ -14,24 +19,25 @@ type PartSummary struct {
 // Count counts the networks of an open model, as far as it has them.
 func Count(m *Model) (all []PartSummary) {
 	for _, p := range m.parts() {
-		all = append(all, count(p))
+		all = append(all, PartSummary{p.name, CountTensors(p.Tensors)})
 	}
 	return all
 }
 
-func count(p namedPart) PartSummary {
-	s := PartSummary{Name: p.name, DTypes: map[string]int{}}
-	for _, name := range p.Tensors.Names() {
-		t, ok := p.Tensors.Tensor(name)
+// CountTensors counts the tensors of a source.
+func CountTensors(src weights.Source) Counts {
+	c := Counts{DTypes: map[string]int{}}
+	for _, name := range src.Names() {
+		t, ok := src.Tensor(name)
 		if !ok {
 			continue
 		}
-		s.Tensors++
-		s.Parameters += int64(t.Elements())
-		s.Bytes += int64(len(t.Data))
-		s.DTypes[t.DType.String()]++
+		c.Tensors++
+		c.Parameters += int64(t.Elements())
+		c.Bytes += int64(len(t.Data))
+		c.DTypes[t.DType.String()]++
 	}
-	return s
+	return c
 }
 
 // extent is the size of one axis of a tensor, 0 if it has none.
