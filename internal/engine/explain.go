@@ -20,6 +20,7 @@ var (
 func explain(err error) (job.Kind, string) {
 	var known *job.Error
 	var hung *hungError
+	var notFinite *sd.NotFiniteError
 	switch {
 	case errors.Is(err, errCancelled):
 		return job.CancelledByUser, job.CancelMessage
@@ -33,6 +34,8 @@ func explain(err error) (job.Kind, string) {
 		return job.DeviceLost, "The GPU was lost; the system's log may say why"
 	case errors.As(err, &hung):
 		return job.DeviceLost, fmt.Sprintf("The GPU gave no answer for %v, three times; ask for a smaller picture, or see the system's log", hung.after)
+	case errors.As(err, &notFinite):
+		return job.ModelInvalid, "The model failed: " + notFinite.Error()
 	case errors.Is(err, sd.ErrDamaged):
 		return job.Internal, "The job's checkpoint is damaged; submit the job again"
 	}
