@@ -53,8 +53,8 @@ func measures(p sd.PartPlan) (text string) {
 	return text
 }
 
-// exactly says which networks were computed with weights in float32: a line for people, and a field of the picture's metadata.
-func exactly(show *progress, stages []string) (fields []picture.Field) {
+// inFloat32 says which networks were computed with weights in float32: a line for people, and a field of the picture's metadata.
+func inFloat32(show *progress, stages []string) (fields []picture.Field) {
 	if len(stages) == 0 {
 		return nil
 	}
