@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -37,34 +39,58 @@ type Entry struct {
 
 const extension = ".safetensors"
 
-// Shelf knows what lies in some folders. It looks there whenever it is asked, so that files can come and go. Its methods may
-// be used concurrently, those of nil as well: nothing but the built-in model is on that one.
+// Shelf knows what lies in some folders. Files can come and go: it looks there when it is asked, but no more often than once a
+// second for what it has found. Its methods may be used concurrently, those of nil as well: nothing but the built-in model is
+// on that one.
 type Shelf struct {
 	dirs []string
 	tell teller
+
+	mu    sync.Mutex
+	seen  []Entry   // at the last look, sorted; not to be changed
+	since time.Time // when that was
 }
+
+// looksAfter is how long a shelf goes by what it saw. With thousands of files a look takes longer than reading a prompt.
+const looksAfter = time.Second
 
 // NewShelf makes a shelf of folders, of which the first comes first. Those that are not there are as if they were empty.
 func NewShelf(dirs ...string) *Shelf { return &Shelf{dirs: slices.Clone(dirs)} }
 
 // List lists what there is of a kind, by name; of all kinds where kind is empty. The built-in model comes first. Of two of
 // one kind and name, in two folders, only the first folder's is there.
-func (s *Shelf) List(kind Kind) []Entry {
-	found := slices.DeleteFunc(s.survey(), func(e Entry) bool { return kind != "" && kind != e.Kind })
-	slices.SortFunc(found, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(slices.Index(Kinds(), a.Kind), slices.Index(Kinds(), b.Kind)), cmp.Compare(a.Name, b.Name))
-	})
+func (s *Shelf) List(kind Kind) (list []Entry) { return ofKind(s.look(looksAfter), kind) }
+
+func ofKind(all []Entry, kind Kind) (list []Entry) {
 	if kind == "" || kind == Checkpoint {
-		found = slices.Insert(found, 0, builtinEntry())
+		list = append(list, builtinEntry())
 	}
-	return found
+	for _, e := range all {
+		if kind == "" || kind == e.Kind {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// look is what lies in the folders, by kind and name, as it was at most that long ago.
+func (s *Shelf) look(age time.Duration) []Entry {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); s.since.IsZero() || now.Sub(s.since) >= age {
+		s.seen, s.since = s.survey(), now
+		slices.SortFunc(s.seen, func(a, b Entry) int {
+			return cmp.Or(cmp.Compare(slices.Index(Kinds(), a.Kind), slices.Index(Kinds(), b.Kind)), cmp.Compare(a.Name, b.Name))
+		})
+	}
+	return s.seen
 }
 
 // survey looks into all folders.
 func (s *Shelf) survey() (found []Entry) {
-	if s == nil {
-		return nil
-	}
 	names := namer{Checkpoint: {builtin.Name: true}}
 	for _, dir := range s.dirs {
 		w := walker{tell: &s.tell}
@@ -82,12 +108,27 @@ func (s *Shelf) survey() (found []Entry) {
 // nothing is found that is not listed. A well-known model is found by any of its names (v1-5,
 // runwayml/stable-diffusion-v1-5), and the entry has the one it lies under.
 //
-// The error is a NotFoundError, or an AmbiguousError where several are as near.
+// The error is a NotFoundError, or an AmbiguousError where several are as near. Before a name is said to be unknown, the
+// folders are looked into anew.
 func (s *Shelf) Find(kind Kind, name string) (Entry, error) {
 	if kind == Checkpoint && name == builtin.Name {
 		return builtinEntry(), nil
 	}
-	all := s.List(kind)
+	e, err := among(ofKind(s.look(looksAfter), kind), kind, name)
+	if err != nil || !e.there() {
+		e, err = among(ofKind(s.look(0), kind), kind, name)
+	}
+	return e, err
+}
+
+// there reports whether what was seen has not gone since.
+func (e Entry) there() bool {
+	_, err := os.Lstat(e.Path)
+	return e.Form == Builtin || err == nil
+}
+
+// among all that there is of a kind, what goes by a name.
+func among(all []Entry, kind Kind, name string) (Entry, error) {
 	for _, fits := range readings(kind, name) {
 		var found []Entry
 		for _, e := range all {

@@ -14,6 +14,7 @@ type Outline struct {
 	info       Info
 	tokenizers []*tokenizer.Tokenizer
 	text       []TextConfig
+	spellings  spellings
 }
 
 // Describe reads a model's headers and configuration. A model that could not be loaded is a models.ErrInvalid.
@@ -25,7 +26,7 @@ func Describe(m *models.Model) (*Outline, error) {
 	if err != nil {
 		return nil, &models.InvalidError{Model: m.Name, Err: err}
 	}
-	return &Outline{p.Info(), p.tokenizers, p.networks.textConfigs()}, nil
+	return &Outline{info: p.Info(), tokenizers: p.tokenizers, text: p.networks.textConfigs()}, nil
 }
 
 // Info describes the model.
@@ -38,7 +39,7 @@ const pieceSteps = 50
 // how it is to be read is no token. Of a prompt with a schedule or several parts it is the longest text. One that cannot be
 // read is cut as plain text.
 func (o *Outline) Pieces(text string, shelf *models.Shelf) (longest []tokenizer.Piece) {
-	known := &inversions{shelf: shelf, text: o.text, numbers: map[string]int{}}
+	known := &inversions{shelf: shelf, text: o.text, spellings: &o.spellings, numbers: map[string]int{}}
 	if shelf != nil {
 		known.entries = shelf.List(models.Embedding)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"waggle/internal/models"
@@ -34,17 +33,18 @@ func (v *inversion) row(i, number, place int) row {
 
 // inversions are those that a prompt may name, opened as it names them.
 type inversions struct {
-	shelf   *models.Shelf
-	text    []TextConfig
-	entries []models.Entry // those named by their name alone
-	opened  []*inversion
-	numbers map[string]int // path → place in opened, from 1
-	err     error          // of the first that could not be opened
+	shelf     *models.Shelf
+	text      []TextConfig
+	entries   []models.Entry // those named by their name alone
+	spellings *spellings
+	opened    []*inversion
+	numbers   map[string]int // path → place in opened, from 1
+	err       error          // of the first that could not be opened
 }
 
 // inversions of the shelf, as a dialect names them.
 func (p *Pipeline) inversions(r reading) *inversions {
-	known := &inversions{shelf: p.shelf, text: p.networks.textConfigs(), numbers: map[string]int{}}
+	known := &inversions{shelf: p.shelf, text: p.networks.textConfigs(), spellings: p.spellings, numbers: map[string]int{}}
 	if r.byWord && p.shelf != nil {
 		known.entries = p.shelf.List(models.Embedding)
 	}
@@ -60,27 +60,16 @@ func (v *inversions) reader(t *tokenizer.Tokenizer) prompt.Reader {
 	if len(v.entries) == 0 {
 		return r
 	}
-	names := make([][]int32, len(v.entries))
-	for i, e := range v.entries {
-		names[i] = t.Encode(e.Name[strings.LastIndexByte(e.Name, '/')+1:])
-	}
-	r.Embedding = func(ids []int32) (number, rows, taken int) { return v.byWords(names, ids) }
-	return r
-}
-
-// byWords finds the inversion with the longest name that the tokens begin with.
-func (v *inversions) byWords(names [][]int32, ids []int32) (number, rows, taken int) {
-	found := -1
-	for i, name := range names {
-		if len(name) > taken && len(name) <= len(ids) && slices.Equal(name, ids[:len(name)]) {
-			found, taken = i, len(name)
+	names := v.spellings.of(t, v.entries)
+	r.Embedding = func(ids []int32) (number, rows, taken int) {
+		name, ok := names.find(ids)
+		if !ok {
+			return 0, 0, 0
 		}
+		number, rows = v.open(name.entry)
+		return number, rows, len(name.ids)
 	}
-	if found < 0 {
-		return 0, 0, 0
-	}
-	number, rows = v.open(v.entries[found])
-	return number, rows, taken
+	return r
 }
 
 // named finds an inversion by what follows "embedding:".

@@ -200,7 +200,7 @@ func TestInversionPictures(t *testing.T) {
 // TestPieces: what says how a prompt is to be read is no token; the rows of an embedding are.
 func TestPieces(t *testing.T) {
 	p := shelved(t, plainGo{})
-	o := &Outline{p.Info(), p.tokenizers, p.networks.textConfigs()}
+	o := &Outline{info: p.Info(), tokenizers: p.tokenizers, text: p.networks.textConfigs()}
 	for text, want := range map[string]string{
 		"a (red:1.3) [[circle]]":  "a|red|circle",
 		"a [red|a green] circle":  "a|a|green|circle",

@@ -61,7 +61,7 @@ func readModel(c compiler, m *models.Model) (*Pipeline, error) {
 		name: m.Name, networks: networks, family: family, compiler: c,
 		decoders: newCache[decoder](decoderLimit, nil),
 		programs: newCache(programLimit, (*compiled).Close), texts: newCache[conditioning](textLimit, nil),
-		hashes: hashes{}, exact: map[weights.Source]*exact{},
+		hashes: hashes{}, exact: map[weights.Source]*exact{}, spellings: &spellings{},
 	}
 	p.loras = newCache(loraSetLimit, p.dropLoRAs)
 	p.decoders.drop = p.dropDecoder

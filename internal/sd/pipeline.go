@@ -67,6 +67,7 @@ type Pipeline struct {
 	networks   Networks
 	family     family
 	tokenizers []*tokenizer.Tokenizer
+	spellings  *spellings
 	model      *sampler.Model
 	facts      []Fact
 	usual      Request // what zero values of a request mean
