@@ -189,7 +189,8 @@ func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i 
 	}
 	path := numbered(c.Output, i, r.Batch)
 	about := engine.Parameters(r, seed, l.Info().Name, version, show.loras...)
-	about.Extra = append(about.Extra, inFloat32(show, l.Redone())...)
+	show.widened(l.Redone())
+	about.Extra = append(about.Extra, engine.InFloat32(show.float32)...)
 	about.Extra = append(about.Extra, c.fields()...)
 	if err := write(img, path, about); err != nil {
 		return err

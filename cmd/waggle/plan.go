@@ -4,11 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 
 	"waggle/internal/engine"
 	"waggle/internal/job"
-	"waggle/internal/picture"
 	"waggle/internal/sd"
 )
 
@@ -51,16 +49,6 @@ func measures(p sd.PartPlan) (text string) {
 		text += fmt.Sprintf("  %s of weights uploaded in each run", mb(p.Streamed))
 	}
 	return text
-}
-
-// inFloat32 says which networks were computed with weights in float32: a line for people, and a field of the picture's metadata.
-func inFloat32(show *progress, stages []string) (fields []picture.Field) {
-	if len(stages) == 0 {
-		return nil
-	}
-	names := strings.Join(stages, ", ")
-	show.note("computed with weights in float32, as float16 is too narrow for them: %s", names)
-	return []picture.Field{{Key: "Float32", Value: names}}
 }
 
 func mb(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

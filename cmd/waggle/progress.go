@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -23,7 +24,8 @@ type progress struct {
 	out  io.Writer
 	told time.Time
 
-	loras []job.LoRAResult // of the pictures
+	loras   []job.LoRAResult // of the pictures
+	float32 []string         // networks whose weights were computed so
 }
 
 func newProgress(asJSON bool) *progress {
@@ -106,6 +108,15 @@ func (p *progress) mixes(loras []job.LoRAResult) {
 	}
 }
 
+// widened says which networks' weights were computed in float32: a line for people when there are more of them, a member of
+// each picture's line for programs.
+func (p *progress) widened(networks []string) {
+	if len(networks) > len(p.float32) {
+		p.note("computed with weights in float32, as float16 is too narrow for them: %s", plainText(strings.Join(networks, ", ")))
+	}
+	p.float32 = networks
+}
+
 // note says something that people should know before the work.
 func (p *progress) note(format string, args ...any) {
 	if p.json == nil {
@@ -158,6 +169,9 @@ func (p *progress) wrote(path string, seed uint64, total time.Duration) {
 		line := map[string]any{"type": "complete", "file": path, "seed": seed, "elapsed_ms": total.Milliseconds()}
 		if len(p.loras) > 0 {
 			line["loras"] = p.loras
+		}
+		if len(p.float32) > 0 {
+			line["float32"] = p.float32
 		}
 		p.json.Encode(line)
 		return

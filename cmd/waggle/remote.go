@@ -102,6 +102,7 @@ func (f *pictureFlags) collect(ctx context.Context, server *client.Client, r job
 		return fmt.Errorf("the pictures of %s: %w", r.ID, err)
 	}
 	show.mixes(last.LoRAs)
+	show.widened(last.Float32)
 	for i, p := range list {
 		path := numbered(f.Output, i, len(list))
 		if err := picture.WriteFile(path, p.file); err != nil {

@@ -182,6 +182,10 @@ func showReport(w io.Writer, r job.Report) error {
 	for i, p := range r.Pictures {
 		line(fmt.Sprintf("picture %d", i), fmt.Sprintf("%d×%d, seed %d", p.Width, p.Height, p.Seed))
 	}
+	for i, l := range r.LoRAs {
+		line(fmt.Sprintf("lora %d", i), plainText(l.String()))
+	}
+	line("float32", plainText(strings.Join(r.Float32, ", ")))
 	line("message", plainText(r.Message))
 	return t.Flush()
 }

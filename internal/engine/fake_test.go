@@ -35,6 +35,7 @@ type script struct {
 	openErr map[string][]error // of the openings to come, by device; nil where it works
 	loadErr map[string]error
 	memory  int64                     // that devices report
+	redone  map[string][]string       // by prompt: networks computed in float32
 	need    func(model string) int64  // bytes for one drawing; another 1 MiB for each more
 	trouble map[string][]func() error // by prompt: what happens at the second step, one after the other
 	deeds
@@ -238,7 +239,10 @@ func (p *scripted) Finish(d Drawing) (*image.NRGBA, error) {
 
 func (s *sketch) StepsDone() int { return s.step }
 func (s *sketch) Total() int     { return s.Steps }
-func (s *sketch) Done() bool     { return s.step == s.Steps }
+func (s *sketch) Redone() []string {
+	return s.pipeline.device.redone[s.Prompt]
+}
+func (s *sketch) Done() bool { return s.step == s.Steps }
 func (s *sketch) Guess() sd.Latent {
 	return sd.Latent{Channels: 1, Height: 1, Width: 1, Data: []float32{float32(s.step)}}
 }

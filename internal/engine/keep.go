@@ -25,26 +25,37 @@ const (
 	storeAgainMost = 5 * time.Second
 )
 
+// developed is a picture with what its metadata tells beside the request.
+type developed struct {
+	image   *image.NRGBA
+	loras   []job.LoRAResult
+	float32 []string // networks whose weights were computed so
+}
+
 // develop decodes a picture whose steps are done and has it stored beside the
 // drawing of others.
 func (e *Engine) develop(ctx context.Context, c *canvas) bool {
 	drawing, name, request, loras := c.drawing, c.run.model, c.request, c.run.loras
-	img, err := ask(e.owner, e.stopping, callLimit, func(d *desk) (*image.NRGBA, error) {
+	got, err := ask(e.owner, e.stopping, callLimit, func(d *desk) (developed, error) {
 		m, err := d.model(name)
 		if err != nil {
-			return nil, err
+			return developed{}, err
 		}
 		img, err := m.Finish(drawing)
-		return img, diagnose(m, request, err)
+		if err != nil {
+			return developed{}, diagnose(m, request, err)
+		}
+		return developed{img, loras, redoneOf(drawing)}, nil
 	})
 	if err != nil {
 		e.rescue(ctx, []*canvas{c}, err)
 		return false
 	}
 	c.drawing, c.suspect, c.keeping = nil, false, true
+	e.redone(c.run, got.float32)
 	e.work.Go(func() {
 		k := kept{canvas: c}
-		k.picture, k.err = e.store(ctx, c, img, loras)
+		k.picture, k.err = e.store(ctx, c, got)
 		select {
 		case e.kept <- k:
 		case <-c.run.over:
@@ -56,11 +67,12 @@ func (e *Engine) develop(ctx context.Context, c *canvas) bool {
 
 // store writes a picture as often as it takes: a store that cannot be reached,
 // or is full, is no reason to lose it.
-func (e *Engine) store(ctx context.Context, c *canvas, img *image.NRGBA, loras []job.LoRAResult) (job.Picture, error) {
-	record, size := c.run.record, img.Bounds().Size()
+func (e *Engine) store(ctx context.Context, c *canvas, d developed) (job.Picture, error) {
+	record, size := c.run.record, d.image.Bounds().Size()
 	seed := record.Seed + uint64(c.index)
-	about := Parameters(record.Request, seed, c.run.model, e.Version, loras...)
-	file, err := picture.EncodePNG(img, picture.Text{Keyword: picture.ParametersKeyword, Value: about.String()})
+	about := Parameters(record.Request, seed, c.run.model, e.Version, d.loras...)
+	about.Extra = append(about.Extra, InFloat32(d.float32)...)
+	file, err := picture.EncodePNG(d.image, picture.Text{Keyword: picture.ParametersKeyword, Value: about.String()})
 	if err != nil {
 		return job.Picture{}, fmt.Errorf("encode picture: %w", err)
 	}

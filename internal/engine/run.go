@@ -24,6 +24,7 @@ type run struct {
 	alone    bool          // it shares no step: its next lost attempt is its last
 	over     chan struct{} // closed when it has ended or left the engine
 	loras    []job.LoRAResult
+	float32  []string // networks whose weights were computed so
 }
 
 // canvas is one picture of a run.
@@ -147,7 +148,7 @@ func (r *run) outcome() (o job.Outcome) {
 	for _, c := range r.canvases {
 		o.Pictures = append(o.Pictures, *c.stored)
 	}
-	o.LoRAs = r.loras
+	o.LoRAs, o.Float32 = r.loras, r.float32
 	return o
 }
 

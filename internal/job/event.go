@@ -47,7 +47,8 @@ type Event struct {
 	ElapsedMS int64   `json:"elapsed_ms,omitempty"` // that the job was computed
 	Images    []Image `json:"images,omitempty"`     // all pictures where there are several, the first included
 
-	LoRAs []LoRAResult `json:"loras,omitempty"` // what those of the request and its prompt did
+	LoRAs   []LoRAResult `json:"loras,omitempty"`   // what those of the request and its prompt did
+	Float32 []string     `json:"float32,omitempty"` // networks whose weights were computed in float32, as float16 is too narrow for them
 }
 
 // Image is one picture of a batch in a CompleteEvent.
@@ -90,7 +91,7 @@ func (r Record) EndEvent() (Event, bool) {
 }
 
 func (r Record) completeEvent() Event {
-	e := Event{Type: CompleteEvent, Format: "png", Seed: &r.Seed, ElapsedMS: r.Elapsed.Milliseconds(), LoRAs: r.LoRAs}
+	e := Event{Type: CompleteEvent, Format: "png", Seed: &r.Seed, ElapsedMS: r.Elapsed.Milliseconds(), LoRAs: r.LoRAs, Float32: r.Float32}
 	if len(r.Pictures) > 0 {
 		e.Width, e.Height = r.Pictures[0].Width, r.Pictures[0].Height
 	}

@@ -162,6 +162,7 @@ type Outcome struct {
 	Message  string        `json:"message,omitempty"`  // why it failed, for people
 	Pictures []Picture     `json:"pictures,omitempty"` // in their order
 	LoRAs    []LoRAResult  `json:"loras,omitempty"`    // what those of the request and its prompt did
+	Float32  []string      `json:"float32,omitempty"`  // networks whose weights were computed in float32, as float16 is too narrow for them
 	Elapsed  time.Duration `json:"elapsed,omitempty"`
 }
 

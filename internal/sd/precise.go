@@ -141,5 +141,29 @@ func finite(values []float32) bool {
 	return true
 }
 
+// Redone names the stages of a picture that are computed with weights in float32, once it is finished.
+func (d *Drawing) Redone() (stages []string) {
+	p, set := d.pipeline, d.loras
+	if set != nil {
+		if kept, ok := p.loras.get(set.key); ok { // the set may have been dropped and opened again
+			set = kept
+		}
+	}
+	var bases []weights.Source
+	for _, text := range p.networks.text {
+		bases = append(bases, text.tensors)
+	}
+	bases = append(bases, p.networks.unet.tensors)
+	if vae, err := p.decoder(d.VAE); err == nil {
+		bases = append(bases, vae.tensors)
+	}
+	for _, base := range bases {
+		if p.exact[set.source(base)] != nil {
+			stages = append(stages, p.stageOf(base))
+		}
+	}
+	return stages
+}
+
 // Redone names the stages that were computed with weights in float32 because float16 did not do: text encoder 1, unet, decoder.
 func (p *Pipeline) Redone() []string { return slices.Clone(p.redone) }

@@ -161,3 +161,22 @@ func TestRedone(t *testing.T) {
 		t.Errorf("%q were done again", got)
 	}
 }
+
+// TestDrawingRedone: a drawing tells what its own networks took, whatever was widened for others.
+func TestDrawingRedone(t *testing.T) {
+	p := tinyPipeline(t, plainGo{})
+	d, err := p.Begin(quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.widen(&scaled{p.networks.unet.tensors, nil}) // another's, as of a LoRA
+	if got := d.Redone(); len(got) > 0 {
+		t.Errorf("%q, want none", got)
+	}
+	for _, source := range []weights.Source{p.networks.vae.tensors, p.networks.unet.tensors, p.networks.text[0].tensors} {
+		p.widen(source)
+	}
+	if got := d.Redone(); !slices.Equal(got, []string{"text encoder 1", "unet", "decoder"}) {
+		t.Errorf("%q are told", got)
+	}
+}
