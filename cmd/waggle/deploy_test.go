@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/alecthomas/kong"
 )
 
 // TestServiceUnit tries docs/waggle.service, as far as that can be done without starting it.
@@ -22,7 +20,7 @@ func TestServiceUnit(t *testing.T) {
 	if !found {
 		t.Fatal("no ExecStart=/usr/local/bin/waggle")
 	}
-	parser, err := kong.New(new(verbs), kong.Vars{"version": version})
+	parser, err := newParser(t.Context(), new(verbs))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"waggle/internal/weights"
 )
 
-// kin is a file that is no model but goes with one: a LoRA, an embedding, a ControlNet, an upscaler, a small decoder.
+// kin is a file that is no model but goes with one: a LoRA, an embedding, a ControlNet, a small decoder.
 type kin struct {
 	Name     string            `json:"name"`
 	Path     string            `json:"path"`
@@ -41,13 +41,16 @@ const (
 
 // inspectKin looks into a file that goes with models. ok is false where the name stands for none such.
 func inspectKin(shelf *models.Shelf, nameOrPath string) (k kin, ok bool, err error) {
-	for _, kind := range []models.Kind{models.LoRA, models.Embedding, models.ControlNet, models.Upscaler, models.TAESD} {
+	for _, kind := range []models.Kind{models.LoRA, models.Embedding, models.ControlNet, models.TAESD, models.Upscaler} {
 		e, err := shelf.Locate(kind, nameOrPath)
 		if err != nil || e.Form != models.SingleFile {
 			continue
 		}
 		if told, _ := models.KindOf(e.Path); told != kind { // a path is located whatever it holds
 			continue
+		}
+		if kind == models.Upscaler {
+			return kin{}, true, fmt.Errorf("%q is an upscaler, with which nothing can be done yet", plainText(e.Name))
 		}
 		k, err := readKin(e)
 		return k, true, err
