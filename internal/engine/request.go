@@ -21,10 +21,7 @@ func Request(r job.Request, seed uint64) sd.Request {
 		Prompt: r.Prompt, Negative: r.NegativePrompt, Width: r.Width, Height: r.Height,
 		Steps: r.Steps, Guidance: max(r.GuidanceScale, tiniest), Seed: seed,
 		Sampler: r.Sampler, Schedule: r.Schedule, Sigmas: r.Sigmas, Dialect: r.Dialect, ClipSkip: r.ClipSkip,
-		GuidanceRescale: r.CFGRescale, VAE: r.VAE,
-	}
-	if r.Eta != nil {
-		out.Eta = max(*r.Eta, tiniest)
+		GuidanceRescale: r.CFGRescale, VAE: r.VAE, Eta: r.Eta,
 	}
 	for _, l := range r.LoRAs {
 		out.LoRAs = append(out.LoRAs, sd.LoRA{Name: l.Path, UNet: l.Strength, Text: l.Strength})

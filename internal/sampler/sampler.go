@@ -55,8 +55,8 @@ func New(name Name, grid *Grid, tuning Tuning) (*Sampler, error) {
 	if tuning.NoiseScale != 0 {
 		s.noiseScale = tuning.NoiseScale
 	}
-	if !(s.eta >= 0 && s.eta <= 1) {
-		return nil, fmt.Errorf("eta %v: want 0…1", s.eta)
+	if e := tuning.Eta; e != nil && !(*e >= 0 && *e <= 1) {
+		return nil, fmt.Errorf("eta %v: want 0…1", *e)
 	}
 	return s, nil
 }

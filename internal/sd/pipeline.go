@@ -34,7 +34,7 @@ type Request struct {
 	Schedule         string
 	Sigmas           []float64 // in place of a schedule: decreasing, ending in 0
 	Dialect          string    // whose noise and time steps: see package noise
-	Eta              float64   // share of fresh noise in ancestral steps
+	Eta              *float64  // share of fresh noise in a step; nil for the sampler's own
 	ClipSkip         int       // text layer counted from the end, 1 the last
 	Precision        string    // of the networks: f32
 	LoRAs            []LoRA    // beside those that the prompt names

@@ -91,7 +91,7 @@ func TestGuidance(t *testing.T) {
 func TestSamplers(t *testing.T) {
 	p := tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{}))
 	r := quick
-	r.Steps, r.Eta, r.Sampler, r.Schedule = 12, 1e-300, "ddim", "karras"
+	r.Steps, r.Eta, r.Sampler, r.Schedule = 12, new(float64), "ddim", "karras"
 	// Weights of even steps on Karras levels, an end that leaves noise, guidance that counts otherwise.
 	far := map[sampler.Name]float64{sampler.PLMS: 15, sampler.IPNDM: 12, sampler.DPMFast: 8, sampler.DPMpp2MCFGpp: 6}
 	want := generate(t, p, r)
@@ -113,6 +113,32 @@ func TestSamplers(t *testing.T) {
 		like(info.Name, sampler.Karras, most)
 	}
 	like(sampler.Heun, sampler.KLOptimal, 2) // asks at the last level too, which is not 0
+}
+
+// TestEtaZero: 0 is 0 and not the sampler's own, on the way from a checkpoint too.
+func TestEtaZero(t *testing.T) {
+	p := tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{}))
+	own, plain := quick, quick
+	own.Steps, own.Sampler = 3, "euler_ancestral"
+	plain.Steps, plain.Sampler = 3, "euler"
+	none := own
+	none.Eta = new(0.0)
+	want := generate(t, p, plain)
+	drawn := drawWithCheckpoints(t, p, none)
+	if !slices.Equal(drawn.pix, want) {
+		t.Error("euler_ancestral with eta 0 is not euler")
+	}
+	if slices.Equal(generate(t, p, own), want) {
+		t.Error("without eta, euler_ancestral adds no noise")
+	}
+	none.From = copied(t, drawn.checkpoints[0])
+	if !slices.Equal(generate(t, p, none), want) {
+		t.Error("another picture from a checkpoint on")
+	}
+	own.From = copied(t, drawn.checkpoints[0])
+	if _, err := p.Begin(own); err == nil || !strings.Contains(err.Error(), "eta") {
+		t.Errorf("from a checkpoint with eta 0, without eta: error %v", err)
+	}
 }
 
 func TestSeedAndSize(t *testing.T) {
@@ -173,7 +199,7 @@ func TestBadRequests(t *testing.T) {
 		"sampler":      func(r *Request) { r.Sampler = "fastest" },
 		"schedule":     func(r *Request) { r.Schedule = "weekly" },
 		"dialect":      func(r *Request) { r.Dialect = "klingon" },
-		"eta":          func(r *Request) { r.Eta = math.NaN() },
+		"eta":          func(r *Request) { r.Eta = new(math.NaN()) },
 		"clip skip 13": func(r *Request) { r.ClipSkip = 13 },
 		"clip skip 12": func(r *Request) { r.ClipSkip = 12 },
 		"precision":    func(r *Request) { r.Precision = "f8" },

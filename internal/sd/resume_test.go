@@ -158,7 +158,7 @@ func TestResumeAnother(t *testing.T) {
 		`guidance "5", not "6"`:                func(r *Request, _ *Pipeline) { r.Guidance = 6 },
 		`not "5, rescaled by 0.7"`:             func(r *Request, _ *Pipeline) { r.GuidanceRescale = 0.7 },
 		"another noise schedule":               func(r *Request, _ *Pipeline) { r.Schedule = "karras" },
-		`eta "the sampler's own", not "0.5"`:   func(r *Request, _ *Pipeline) { r.Eta = 0.5 },
+		`eta "the sampler's own", not "0.5"`:   func(r *Request, _ *Pipeline) { r.Eta = new(0.5) },
 		`dialect "a1111", not "comfy"`:         func(r *Request, _ *Pipeline) { r.Dialect = "comfy" },
 		`clip skip "0", not "1"`:               func(r *Request, _ *Pipeline) { r.ClipSkip = 1 },
 		`model "tiny-shapes", not "other"`:     func(_ *Request, p *Pipeline) { *p = renamed },

@@ -1,9 +1,7 @@
 package sd
 
 import (
-	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"waggle/internal/noise"
@@ -171,14 +169,7 @@ func (p *Pipeline) settleSampler(s *settings) error {
 
 // newSampler is the request's sampler at the start of the grid.
 func (s settings) newSampler() (*sampler.Sampler, error) {
-	var tuning sampler.Tuning
-	if s.Eta != 0 {
-		tuning.Eta = &s.Eta
-	}
-	if math.IsNaN(s.Eta) {
-		return nil, errors.New("eta is not a number")
-	}
-	return sampler.New(s.rule, s.grid, tuning)
+	return sampler.New(s.rule, s.grid, sampler.Tuning{Eta: s.Eta})
 }
 
 // newBrownian is the Brownian motion of an SDE sampler, where the dialect has one and the levels are apart.

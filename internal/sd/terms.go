@@ -28,8 +28,8 @@ func (p *Pipeline) terms(s settings) ([]Term, error) {
 		negative, guides = guidesKey(guides[:1]), guides[1:]
 	}
 	eta := "the sampler's own"
-	if s.Eta != 0 {
-		eta = decimal(s.Eta)
+	if s.Eta != nil {
+		eta = decimal(*s.Eta)
 	}
 	guidance := decimal(s.Guidance)
 	if s.GuidanceRescale != 0 {
