@@ -161,7 +161,10 @@ var extraFields = map[string]func(c *generateCommand, value string) (func(*job.R
 		}
 		return nil, nil
 	},
-	"clip skip": func(_ *generateCommand, value string) (func(*job.Request), error) {
+	"clip skip": func(c *generateCommand, value string) (func(*job.Request), error) {
+		if c.given["clip-skip"] {
+			return nil, nil
+		}
 		n, err := strconv.Atoi(value)
 		return func(r *job.Request) { r.ClipSkip = n }, err
 	},

@@ -32,6 +32,8 @@ func TestGenerateFrom(t *testing.T) {
 		"adaptive":   {starPrompt, "--sampler", "dpm_adaptive", "--steps", "4", "--dialect", "a1111-cpu", "--guidance", "2.5"},
 		"sigmas":     {starPrompt, "--sampler", "lms", "--sigmas", "14,3.3,1,0.25,0", "--size", "64x96"},
 		"diffusers":  {starPrompt, "--sampler", "uni_pc", "--dialect", "diffusers", "--steps", "5", "--guidance", "1"},
+		"eta 0":      {starPrompt, "--sampler", "Euler a", "--eta", "0", "--steps", "2"},
+		"clip skip":  {starPrompt, "--clip-skip", "2", "--steps", "2"},
 		"CFG++":      {starPrompt, "--sampler", "euler_ancestral_cfg_pp", "--steps", "3", "--guidance", "1.2", "--precision", "f32"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 
 // pictureFlags are those of every command that has a picture made.
 type pictureFlags struct {
-	Prompt string `arg:"" optional:"" help:"What to draw."`
+	Prompt string `arg:"" optional:"" help:"What to draw. Weights, schedules, embeddings and LoRAs are written as in A1111 (or ComfyUI, with --dialect comfy): docs/prompts.md."`
 	Output string `short:"o" default:"waggle.png" type:"path" help:"PNG file to write; with --batch a number is added."`
 
 	Negative  string   `help:"What to stay away from."`
@@ -30,6 +30,8 @@ type pictureFlags struct {
 	LoRA      []string `name:"lora" sep:"none" placeholder:"NAME[:STRENGTH]" help:"LoRA to mix into the model, by its name in the folders of --models, or a file of this machine where it draws itself; any number of them. The prompt may name more: <lora:NAME:STRENGTH>."`
 	Precision string   `default:"auto" enum:"auto,f32" help:"auto or f32."`
 	JSON      bool     `name:"json" help:"Print one JSON object a line instead of progress for people."`
+
+	ClipSkip int `placeholder:"N" help:"Layer of the text encoders to read, from the end: 1 the last, 2 the last but one (the model's own otherwise)."`
 
 	Eta    *float64  `help:"Share of new noise that a sampler makes, 0 to 1 (the sampler's own otherwise)."`
 	Sigmas []float64 `placeholder:"LIST" help:"Noise levels of one's own in place of --schedule and --steps: falling, the last one 0, such as 14.6,5,1,0."`
@@ -126,6 +128,9 @@ func (f *pictureFlags) apply(r *job.Request) {
 	}
 	if f.Schedule != "" {
 		r.Schedule = f.Schedule
+	}
+	if f.ClipSkip != 0 {
+		r.ClipSkip = f.ClipSkip
 	}
 	if f.Eta != nil {
 		r.Eta = f.Eta
