@@ -26,6 +26,8 @@ type convertCommand struct {
 	DType       string `name:"dtype" enum:"keep,f16,bf16,f32,fp8" default:"keep" help:"Type of the numbers: f16, bf16, f32, fp8 (e4m3, vectors f16) or keep."`
 	Force       bool   `help:"Replace what is there."`
 	JSON        bool   `name:"json" help:"Print JSON."`
+
+	saidFlags `embed:""`
 }
 
 // types are the choices of --dtype.
@@ -47,6 +49,7 @@ func (c *convertCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
+	m.Said = c.said()
 	result, err := c.convert(ctx, m)
 	if err != nil {
 		return fmt.Errorf("convert %s: %w", m.Name, err)

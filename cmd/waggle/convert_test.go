@@ -72,3 +72,15 @@ func TestConvertRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestConvertTold: what flags say of a model is written down.
+func TestConvertTold(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "v")
+	succeed(t, command(t, "convert", builtin.Name, folder, "--prediction", "v", "--zsnr"))
+	config := string(readFile(t, filepath.Join(folder, "scheduler", "scheduler_config.json")))
+	for _, part := range []string{`"prediction_type": "v_prediction"`, `"rescale_betas_zero_snr": true`} {
+		if !strings.Contains(config, part) {
+			t.Errorf("no %s in %s", part, config)
+		}
+	}
+}

@@ -61,18 +61,26 @@ func (f modelFlags) open() (*models.Model, error) {
 
 // partFlags say what a model does not say itself, or against what it says.
 type partFlags struct {
-	VAE        string   `name:"vae" placeholder:"FILE" help:"Autoencoder in place of the model's own: a file or a name; with --server, a name there."`
-	Clip       []string `name:"clip" sep:"none" placeholder:"FILE" help:"Text encoder in place of the model's own: a file or a name; twice for SDXL, in either order."`
-	Prediction string   `enum:",epsilon,v" default:"" help:"What the model predicts, against what it says: epsilon or v."`
-	ZSNR       *bool    `name:"zsnr" negatable:"" help:"The model's noise schedule ends in pure noise (zero terminal SNR), or does not."`
+	VAE  string   `name:"vae" placeholder:"FILE" help:"Autoencoder in place of the model's own: a file or a name; with --server, a name there."`
+	Clip []string `name:"clip" sep:"none" placeholder:"FILE" help:"Text encoder in place of the model's own: a file or a name; twice for SDXL, in either order."`
+
+	saidFlags `embed:""`
 }
+
+// saidFlags are what a model's owner says of it.
+type saidFlags struct {
+	Prediction string `enum:",epsilon,v" default:"" help:"What the model predicts, against what it says: epsilon or v."`
+	ZSNR       *bool  `name:"zsnr" negatable:"" help:"The model's noise schedule ends in pure noise (zero terminal SNR), or does not."`
+}
+
+func (f saidFlags) said() models.Said { return models.Said{Prediction: f.Prediction, ZeroSNR: f.ZSNR} }
 
 // open opens a model with what these flags say.
 func (f partFlags) open(shelf *models.Shelf, nameOrPath string, with models.With) (*models.Model, error) {
 	with.VAE, with.Clips = f.VAE, f.Clip
 	m, err := shelf.OpenWith(nameOrPath, with)
 	if err == nil {
-		m.Said = models.Said{Prediction: f.Prediction, ZeroSNR: f.ZSNR}
+		m.Said = f.said()
 	}
 	return m, err
 }

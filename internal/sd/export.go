@@ -39,7 +39,11 @@ func ExportOf(m *models.Model) (Export, error) {
 	e.OpenCLIP = m.Text2 == nil && p.networks.text[0].config.Activation == nn.GELU
 	e.put("unet/config.json", m.UNet.Config, p.unetJSON())
 	e.put("vae/config.json", m.VAE.Config, p.vaeJSON())
-	e.put("scheduler/scheduler_config.json", m.Scheduler, schedulerJSON(noise))
+	scheduler, err := told(m.Scheduler, m.Said, noise)
+	if err != nil {
+		return e, &models.InvalidError{Model: m.Name, Err: err}
+	}
+	e.put("scheduler/scheduler_config.json", scheduler, schedulerJSON(noise))
 	index := p.index(e.Files["scheduler/scheduler_config.json"])
 	for i, part := range []*models.Part{m.Text, m.Text2} {
 		if part == nil {
@@ -57,6 +61,26 @@ func ExportOf(m *models.Model) (Export, error) {
 	}
 	e.put("model_index.json", nil, index)
 	return e, nil
+}
+
+// told is the model's own scheduler_config.json with what its owner says in place of what it says.
+func told(own []byte, said models.Said, noise sampler.Config) ([]byte, error) {
+	if own == nil || said == (models.Said{}) {
+		return own, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(own, &fields); err != nil {
+		return nil, fmt.Errorf("scheduler_config.json: %w", err)
+	}
+	names := []string{"prediction_type", "rescale_betas_zero_snr"}
+	if noise.ZeroSNR {
+		names = append(names, "timestep_spacing")
+	}
+	for _, name := range names {
+		fields[name], _ = json.Marshal(schedulerJSON(noise)[name]) // a text or a truth
+	}
+	out, err := json.MarshalIndent(fields, "", "  ")
+	return append(out, '\n'), err
 }
 
 // put keeps what the model brings, else what was made.

@@ -116,3 +116,39 @@ func TestGoldenExportAlone(t *testing.T) {
 		t.Errorf("%v: a narrow SDXL needs its configuration: alone %v", err, e.Alone)
 	}
 }
+
+// What the owner says of a model is in its configuration from then on, and nothing else of that changes.
+func TestExportTold(t *testing.T) {
+	m, err := models.Open(builtin.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	m.Said = models.Said{Prediction: "v", ZeroSNR: new(true)}
+	e, err := ExportOf(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after map[string]any
+	for into, data := range map[*map[string]any][]byte{&before: m.Scheduler, &after: e.Files["scheduler/scheduler_config.json"]} {
+		if err := json.Unmarshal(data, into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before["prediction_type"], before["rescale_betas_zero_snr"], before["timestep_spacing"] = "v_prediction", true, "trailing"
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+	m.Said, m.Scheduler = models.Said{}, e.Files["scheduler/scheduler_config.json"]
+	p, err := newPipeline(nil, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := p.model.Config(); c.Prediction != "v_prediction" && c.Prediction != "v" || !c.ZeroSNR {
+		t.Errorf("%+v", c)
+	}
+	m.Scheduler, m.Said = []byte("[]"), models.Said{Prediction: "v"}
+	if _, err := ExportOf(m); err == nil {
+		t.Error("a configuration that is none was taken")
+	}
+}
