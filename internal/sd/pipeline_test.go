@@ -141,6 +141,24 @@ func TestEtaZero(t *testing.T) {
 	}
 }
 
+// TestGuidedTwice: a network that applies guidance itself is not given to a sampler that does too.
+func TestGuidedTwice(t *testing.T) {
+	p := tinyPipeline(t, plainGo{})
+	r := quick
+	r.Sampler = "euler_cfg_pp"
+	if _, err := p.settle(r); err != nil {
+		t.Fatal(err)
+	}
+	p.networks.unet.config.Guidance = 256
+	if _, err := p.settle(r); err == nil || !strings.Contains(err.Error(), "euler_cfg_pp") {
+		t.Errorf("CFG++ of a network that is told of guidance: error %v", err)
+	}
+	r.Sampler = "lcm"
+	if _, err := p.settle(r); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSeedAndSize(t *testing.T) {
 	p := tinyPipeline(t, plainGo{})
 	first := generate(t, p, quick)

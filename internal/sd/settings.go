@@ -161,6 +161,10 @@ func (p *Pipeline) settleSampler(s *settings) error {
 	}
 	s.rule = name
 	if sampler.NeedsUncond(name) {
+		if p.networks.unet.config.Guidance > 0 {
+			return fmt.Errorf("sampler %s guides the picture in its own way (CFG++), but the network of model %s is told of guidance and applies it itself: choose another, such as lcm",
+				name, p.name)
+		}
 		s.scale, s.passes = s.Guidance, 1+len(s.parts)
 	}
 	_, err = s.newSampler()
