@@ -85,8 +85,7 @@ func (d decoder) part(height, width int) part {
 
 // dropDecoder gives back what is kept of a decoder.
 func (p *Pipeline) dropDecoder(d decoder) {
-	p.dropPrograms(func(source weights.Source) bool { return source == d.tensors })
-	p.compiler.release(d.tensors)
+	p.forget(d.tensors)
 	d.model.Close()
 }
 

@@ -2,9 +2,11 @@ package sd
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"image"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,6 +135,51 @@ func TestDecoder(t *testing.T) {
 	if n := colours(drawnWith(t, p, "same")); n != 1 {
 		t.Errorf("after its file became another the picture has %d colours", n)
 	}
+}
+
+// Of a decoder that was computed in float32 nothing is left when others have taken its place: its file is closed by then.
+func TestDecoderBeyondFloat16IsDropped(t *testing.T) {
+	p, dir := decoderPipeline(t)
+	putVAE(t, filepath.Join(dir, "vae", "large.safetensors"), beyondFloat16)
+	putVAE(t, filepath.Join(dir, "vae", "a.safetensors"), same)
+	putVAE(t, filepath.Join(dir, "vae", "b.safetensors"), same)
+	drawnWith(t, p, "large")
+	large, err := p.decoder("large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.exact[large.tensors] == nil {
+		t.Fatal("the decoder's weights fit float16")
+	}
+	for _, name := range []string{"a", "b"} {
+		if _, err := p.decoder(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(p.exact) > 0 {
+		t.Error("its weights in float32 are kept")
+	}
+	for key, c := range p.programs.values {
+		if baseOf(c.source) == large.tensors {
+			t.Errorf("its program %q is kept", key)
+		}
+	}
+}
+
+// beyondFloat16 enlarges weights that a norm follows.
+func beyondFloat16(t weights.Tensor) weights.Tensor {
+	if t.Name != "decoder.mid_block.resnets.0.conv1.weight" {
+		return t
+	}
+	values, err := t.Float32s()
+	if err != nil {
+		panic(err) // the built-in model's
+	}
+	t.DType, t.Data = weights.F32, nil
+	for _, v := range values {
+		t.Data = binary.LittleEndian.AppendUint32(t.Data, math.Float32bits(v*(1<<24)))
+	}
+	return t
 }
 
 // Drawings of different decoders are stepped together, and each gets its own in the end.

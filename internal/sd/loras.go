@@ -239,13 +239,18 @@ func (p *Pipeline) openLoRAs(s *loraSet, files []loraFile) error {
 // dropLoRAs gives back what is kept of a set.
 func (p *Pipeline) dropLoRAs(s *loraSet) {
 	for _, changed := range s.changed {
-		used := p.precise(changed)
-		p.dropPrograms(func(source weights.Source) bool { return source == changed || source == used })
-		p.compiler.release(used)
-		p.compiler.release(changed)
-		delete(p.exact, changed)
+		p.forget(changed)
 	}
 	s.close()
+}
+
+// forget gives back what is kept of weights, those in float32 included.
+func (p *Pipeline) forget(source weights.Source) {
+	used := p.precise(source)
+	p.dropPrograms(func(of weights.Source) bool { return of == source || of == used })
+	p.compiler.release(used)
+	p.compiler.release(source)
+	delete(p.exact, source)
 }
 
 // live is the set of a drawing whose set may have been dropped for others since.
