@@ -63,7 +63,7 @@ var (
 // TestBeyondFloat16: a model whose weights do not fit float16 draws the picture that it should, and says which networks were
 // computed in float32; within little memory too.
 func TestBeyondFloat16(t *testing.T) {
-	r := Request{Prompt: "a red circle on a blue background", Width: 128, Height: 128, Steps: 4, Seed: 3}
+	r := Request{Prompt: "a red circle on a blue background", Width: 64, Height: 64, Steps: 2, Seed: 3}
 	plain := tinyPipeline(t, testGPU(t, testDevice(t), nn.Options{}))
 	want := generate(t, plain, r)
 	if got := plain.Redone(); len(got) > 0 {
