@@ -174,9 +174,8 @@ func TestStock(t *testing.T) {
 	}
 }
 
-// TestGoldenBudgetOfFullSize: networks of Stable Diffusion 1.5's size, with random weights, within 2 and 1 GiB and 300 MB. It is
-// arithmetic on gigabytes: the name has it run where the race detector does not.
-func TestGoldenBudgetOfFullSize(t *testing.T) {
+// TestBudgetOfFullSize: networks of Stable Diffusion 1.5's size, with random weights, within 2 and 1 GiB and 300 MB.
+func TestBudgetOfFullSize(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: packs gigabytes of weights")
 	}
