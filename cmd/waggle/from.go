@@ -58,6 +58,29 @@ func summary(p picture.Parameters) string {
 	return strings.Join(parts, ", ")
 }
 
+// fromLine is what the file says, for programs.
+type fromLine struct {
+	Type     string   `json:"type"` // from
+	File     string   `json:"file"`
+	Source   string   `json:"source"` // the program that made it
+	Prompt   string   `json:"prompt"`
+	Negative string   `json:"negative_prompt"`
+	Model    string   `json:"model,omitempty"`
+	Sampler  string   `json:"sampler,omitempty"`
+	Schedule string   `json:"schedule,omitempty"`
+	Steps    int      `json:"steps,omitempty"`
+	Guidance float64  `json:"guidance_scale"`
+	Seed     uint64   `json:"seed"`
+	Width    int      `json:"width,omitempty"`
+	Height   int      `json:"height,omitempty"`
+	Notes    []string `json:"notes,omitempty"` // what was not followed, or otherwise
+}
+
+func (f *fromFlag) took() fromLine {
+	r := f.recipe
+	return fromLine{"from", f.From, fmt.Sprint(r.Source), r.Prompt, r.Negative, r.Model, r.Sampler, r.Schedule, r.Steps, r.Guidance, r.Seed, r.Width, r.Height, f.said[1:]}
+}
+
 // number is empty for 0, which no file means.
 func number(v float64) string {
 	if v == 0 {

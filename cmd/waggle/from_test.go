@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,5 +136,22 @@ func TestGenerateFromRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		fail(t, c, exitFailed, want, "old.png")
+	}
+}
+
+// TestGenerateFromForPrograms: with --json, what was taken is the first line.
+func TestGenerateFromForPrograms(t *testing.T) {
+	t.Parallel()
+	c := command(t, "generate", "--from", "old.png", "-o", "out.png", "--json", "--seed", "2")
+	if err := os.WriteFile(filepath.Join(c.Dir, "old.png"), generate(t, starPrompt, "--steps", "2", "--seed", "7", "--size", "64"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(succeed(t, c).out, "\n")
+	var got fromLine
+	if err := json.Unmarshal([]byte(line), &got); err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
+	if got.Type != "from" || got.Prompt != starPrompt || got.Seed != 7 || got.Steps != 2 || got.Width != 64 || got.Source != "Waggle" {
+		t.Errorf("%+v", got)
 	}
 }

@@ -121,6 +121,7 @@ func (c *generateCommand) replay() error {
 		c.Model = c.recipe.Model
 	}
 	show := newProgress(c.JSON)
+	show.from(c.took())
 	for _, text := range c.said {
 		show.note("%s", plainText(text))
 	}

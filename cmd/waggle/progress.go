@@ -117,6 +117,13 @@ func (p *progress) widened(networks []string) {
 	p.float32 = networks
 }
 
+// from tells programs what a picture's file says; people are told in words.
+func (p *progress) from(t fromLine) {
+	if p.json != nil {
+		p.json.Encode(t)
+	}
+}
+
 // note says something that people should know before the work.
 func (p *progress) note(format string, args ...any) {
 	if p.json == nil {
