@@ -24,6 +24,8 @@ var forms = []form{
 	{part: unetFolder, landmarks: []string{"time_embedding.linear_1.weight", "conv_in.weight"},
 		not: "controlnet_cond_embedding.conv_in.weight", canonical: bareUNet},
 	{part: vaeFolder, landmarks: []string{"decoder.conv_in.weight", "decoder.conv_out.weight"}, canonical: bareVAE},
+	{part: vaeFolder, landmarks: []string{"decoder.layers.2.conv.0.weight", "decoder.layers.0.weight"}, canonical: weights.CanonicalTiny},
+	{part: vaeFolder, landmarks: []string{"3.conv.0.weight", "1.weight"}, canonical: weights.CanonicalTiny}, // a TAESD's decoder
 	{part: textFolder, landmarks: []string{"text_model.embeddings.token_embedding.weight"}, canonical: weights.CanonicalText},
 	{part: textFolder, landmarks: []string{"embeddings.token_embedding.weight", "final_layer_norm.weight"}, canonical: weights.CanonicalText},
 	{part: textFolder, landmarks: []string{"token_embedding.weight", "ln_final.weight"},

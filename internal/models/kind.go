@@ -18,7 +18,7 @@ const (
 	Embedding   Kind = "embedding"
 	ControlNet  Kind = "controlnet" // and T2I adapters, which people keep with them
 	Upscaler    Kind = "upscaler"   // ESRGAN
-	TAESD       Kind = "taesd"      // a small decoder for previews
+	TAESD       Kind = "taesd"      // a small decoder, in place of a VAE
 )
 
 // Kinds lists all of them.
@@ -76,7 +76,7 @@ var signs = []struct {
 	{"decoder.conv_in.", isVAE}, {"quant_conv.", isVAE}, {"post_quant_conv.", isVAE},
 	{"text_model.", isText}, {"transformer.resblocks.", isText}, {"text_projection", isText},
 	{"emb_params", isEmbedding}, {"clip_l", isEmbedding}, {"clip_g", isEmbedding}, {"string_to_param", isEmbedding}, {"<", isEmbedding},
-	{"taesd", isTAESD}, {"decoder.layers.", isTAESD}, {"encoder.layers.", isTAESD}, {"3.conv.0.", isTAESD},
+	{"taesd", isTAESD}, {"decoder.layers.", isTAESD}, {"encoder.layers.", isTAESD}, {"3.conv.0.", isTAESD}, {"decoder.3.conv.0.", isTAESD},
 	{"conv_first.", isUpscaler}, {"model.1.sub.0.", isUpscaler}, {"params_ema.", isUpscaler}, {"body.0.rdb1.", isUpscaler},
 }
 

@@ -166,6 +166,14 @@ var landmarks = map[string][]string{
 	text2Folder: {"text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight", "text_projection.weight"},
 }
 
+// landmarks of the part; a TAESD, which is told by its first block, has its own.
+func (p namedPart) landmarks() []string {
+	if p.name == vaeFolder && has(p.Tensors, "decoder.3.conv.0.weight") {
+		return []string{"decoder.1.weight"}
+	}
+	return landmarks[p.name]
+}
+
 // Complete reports what a model lacks before anyone builds a network on it.
 func (m *Model) Complete() error {
 	switch {
@@ -177,7 +185,7 @@ func (m *Model) Complete() error {
 		return errors.New("holds no text encoder that is known (CLIP, OpenCLIP); name a file with one (--clip FILE)")
 	}
 	for _, p := range m.parts() {
-		for _, name := range landmarks[p.name] {
+		for _, name := range p.landmarks() {
 			if _, ok := p.Tensors.Tensor(name); !ok {
 				return fmt.Errorf("%s: tensor %s is missing; the file is of another kind or not whole", p.name, name)
 			}

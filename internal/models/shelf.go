@@ -2,6 +2,7 @@ package models
 
 import (
 	"cmp"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -144,6 +145,18 @@ func among(all []Entry, kind Kind, name string) (Entry, error) {
 		}
 	}
 	return Entry{}, &NotFoundError{Kind: kind, Name: clip(name), Suggestions: nearest(name, all)}
+}
+
+// FindVAE finds what decodes latents: a VAE of the name, else a TAESD. The error is that of the VAE.
+func (s *Shelf) FindVAE(name string) (Entry, error) {
+	e, err := s.Find(VAE, name)
+	var missing *NotFoundError
+	if errors.As(err, &missing) {
+		if small, other := s.Find(TAESD, name); other == nil {
+			return small, nil
+		}
+	}
+	return e, err
 }
 
 // readings are the ways to read a name, the most exact first.

@@ -33,7 +33,7 @@ func (s *Shelf) OpenWith(nameOrPath string, with With) (*Model, error) {
 		return nil, err
 	}
 	if with.VAE != "" {
-		e, err := s.locateAny(with.VAE, VAE, Checkpoint)
+		e, err := s.locateAny(with.VAE, VAE, TAESD, Checkpoint)
 		if err != nil {
 			return nil, err
 		}

@@ -100,8 +100,11 @@ func attention(field string, types []string, plain string, levels int) ([]bool, 
 	return out, nil
 }
 
-// canonicalVAE renames the tensors of a diffusers AutoencoderKL.
+// canonicalVAE renames the tensors of a diffusers AutoencoderKL or AutoencoderTiny.
 func canonicalVAE(src weights.Source, config []byte) (*weights.Set, error) {
+	if has(src, "decoder.layers.0.weight") {
+		return weights.CanonicalTiny(src)
+	}
 	names, err := vaeNames(config)
 	if err != nil {
 		return nil, err

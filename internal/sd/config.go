@@ -46,7 +46,7 @@ type UNetConfig struct {
 // NoMiddle is the depth of a middle that is not there: what comes down goes up at once.
 const NoMiddle = -1
 
-// VAEConfig shapes the autoencoder.
+// VAEConfig shapes the autoencoder: diffusers' AutoencoderKL, or its AutoencoderTiny.
 type VAEConfig struct {
 	Picture, Latent int     // channels
 	Widths          []int   // channels of each level, fine to coarse
@@ -54,6 +54,8 @@ type VAEConfig struct {
 	Groups          int     // of the group norms
 	MidAttention    bool    // the middle has an attention
 	Scale           float64 // a latent is Scale times what the encoder gives
+	// Tiny has blocks where this is a TAESD; then Layers, Groups and MidAttention say nothing.
+	Tiny TinyConfig
 }
 
 // Factor is the side in pixels of one latent cell.
@@ -153,6 +155,12 @@ func (c UNetConfig) checkLevel(l *limits, level int) {
 
 func (c VAEConfig) check() error {
 	var l limits
+	if c.tiny() {
+		if err := c.Tiny.check(); err != nil {
+			return err
+		}
+		c.Groups, c.Layers = 1, 1
+	}
 	l.between("in_channels", c.Picture, 3, 3)
 	l.between("latent_channels", c.Latent, 1, 64)
 	l.levels("block_out_channels", c.Widths, c.Groups)

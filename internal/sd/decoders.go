@@ -26,7 +26,7 @@ func (p *Pipeline) decoder(name string) (decoder, error) {
 	if name == "" {
 		return decoder{network: p.networks.vae}, nil
 	}
-	e, err := p.shelf.Find(models.VAE, name)
+	e, err := p.shelf.FindVAE(name)
 	if err != nil {
 		return decoder{}, fmt.Errorf("vae: %w", err)
 	}

@@ -157,9 +157,12 @@ func detectText(src weights.Source, f family) (TextConfig, error) {
 	return c, c.check()
 }
 
-// detectVAE reads the shape of an autoencoder off its tensors (original names).
+// detectVAE reads the shape of an autoencoder off its tensors (original names, or a TAESD's).
 func detectVAE(src weights.Source, f family) (VAEConfig, error) {
 	p := probe{src}
+	if p.isTiny() {
+		return detectTinyVAE(src)
+	}
 	c := VAEConfig{Picture: p.extent(0, "decoder.conv_out.weight"), Latent: p.extent(1, "decoder.conv_in.weight"),
 		Groups: f.vaeGroups, Layers: p.count("decoder.up.0.block.%d.conv1.weight") - 1, Scale: f.scale,
 		MidAttention: p.shape("decoder.mid.attn_1.q.weight") != nil}

@@ -292,9 +292,10 @@ func parseText(data []byte) (TextConfig, error) {
 	return c, c.check()
 }
 
-// parseVAE reads the configuration of an AutoencoderKL.
+// parseVAE reads the configuration of an AutoencoderKL or an AutoencoderTiny.
 func parseVAE(data []byte) (VAEConfig, error) {
 	var d = struct {
+		Class      string  `json:"_class_name"`
 		Picture    int     `json:"in_channels"`
 		Latent     int     `json:"latent_channels"`
 		Widths     []int   `json:"block_out_channels"`
@@ -304,9 +305,12 @@ func parseVAE(data []byte) (VAEConfig, error) {
 		Scale      float64 `json:"scaling_factor"`
 		Shift      float64 `json:"shift_factor"`
 		Activation string  `json:"act_fn"`
-	}{3, 4, []int{64}, 1, 32, true, 0.18215, 0, "silu"}
+	}{"AutoencoderKL", 3, 4, []int{64}, 1, 32, true, 0.18215, 0, "silu"}
 	if err := readConfig(data, &d); err != nil {
 		return VAEConfig{}, err
+	}
+	if d.Class == "AutoencoderTiny" {
+		return parseTinyVAE(data)
 	}
 	if d.Activation != "silu" || d.Shift != 0 {
 		return VAEConfig{}, fmt.Errorf("config.json: act_fn %q with shift_factor %v is not supported", d.Activation, d.Shift)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -29,6 +30,10 @@ type Export struct {
 func ExportOf(m *models.Model) (Export, error) {
 	p, err := newPipeline(nil, m)
 	if err != nil {
+		return Export{}, &models.InvalidError{Model: m.Name, Err: err}
+	}
+	if p.networks.vae.config.tiny() {
+		err := errors.New("vae: it is a TAESD, which is not written in another layout: join the model with a full VAE (--vae)")
 		return Export{}, &models.InvalidError{Model: m.Name, Err: err}
 	}
 	noise, err := p.noise(m)

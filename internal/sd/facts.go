@@ -61,6 +61,9 @@ func (p *Pipeline) know(m *models.Model) error {
 	}
 	vae := p.networks.vae.config
 	p.tell("latent", fmt.Sprintf("%d channels, %d×%d pixels a cell, scale %v", vae.Latent, vae.Factor(), vae.Factor(), vae.Scale), shapeSource(m.VAE, fromFamily))
+	if vae.tiny() {
+		p.tell("vae", "TAESD", cmp.Or(given(fromConfig, m.VAE.Config != nil), fromTensors))
+	}
 	p.model, err = sampler.NewModel(config)
 	p.usual = p.defaults(m, pace, config.Prediction)
 	return err

@@ -193,7 +193,11 @@ func auditPart[C any](all map[string]*audit, name string, p *models.Part, f fami
 func auditVAE(a *audit, c VAEConfig) {
 	_ = decodeGraph(network[VAEConfig]{c, a}, auditSide, auditSide).Err()
 	needed := maps.Clone(a.wanted)
-	_ = encodeGraph(network[VAEConfig]{c, a}, auditSide, auditSide).Err()
+	if !c.tiny() {
+		_ = encodeGraph(network[VAEConfig]{c, a}, auditSide, auditSide).Err()
+	} else if c.Tiny.Encoder != nil {
+		_ = tinyEncodeGraph(network[TinyConfig]{c.Tiny, a}, 1, auditSide, auditSide).Err()
+	}
 	for name := range a.wanted {
 		a.optional[name] = needed[name] == nil
 	}

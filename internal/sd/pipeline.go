@@ -115,12 +115,12 @@ func (p *Pipeline) decode(s settings, x []float32) ([]float32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decoder: %w", err)
 	}
-	z := transposed(x, 1, s.channels, s.height*s.width)
-	scale := float32(vae.config.Scale)
-	for i := range z {
-		z[i] /= scale
+	z := vae.config.enter(transposed(x, 1, s.channels, s.height*s.width))
+	picture, err := run(decoder, map[string][]float32{"latent": z}, "picture")
+	if err != nil {
+		return nil, err
 	}
-	return run(decoder, map[string][]float32{"latent": z}, "picture")
+	return vae.config.leave(picture), nil
 }
 
 // toImage makes bytes of a picture [h,w,3] of −1…1; share is rounded or truncated.

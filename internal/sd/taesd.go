@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"waggle/internal/nn"
 	"waggle/internal/weights"
@@ -134,4 +135,83 @@ func tinyEncodeGraph(n network[TinyConfig], batch, height, width int) *nn.Graph 
 	g, f := nn.NewGraph(n.tensors), n.config.Factor()
 	g.Output("latent", TinyEncode(g, n.config, g.Input("picture", nn.PerStep, batch, height*f, width*f, n.config.Picture)))
 	return g
+}
+
+// tinyVAE is the autoencoder of a TAESD, whose latents are the UNet's times scale.
+func tinyVAE(c TinyConfig, scale float64) (VAEConfig, error) {
+	if len(c.Decoder) == 0 {
+		return VAEConfig{}, errors.New("taesd: it has an encoder alone, and pictures need its decoder")
+	}
+	v := VAEConfig{Picture: c.Picture, Latent: c.Latent, Scale: scale, Tiny: c}
+	for range min(len(c.Decoder), maxLevels+1) {
+		v.Widths = append(v.Widths, c.Width)
+	}
+	return v, v.check()
+}
+
+// tiny reports whether the autoencoder is a TAESD.
+func (c VAEConfig) tiny() bool { return len(c.Tiny.Decoder) > 0 }
+
+// enter makes of latents of the UNet what the decoder reads, in place or in a copy.
+func (c VAEConfig) enter(z []float32) []float32 {
+	scale := float32(c.Scale)
+	for i := range z {
+		z[i] /= scale
+	}
+	if c.tiny() {
+		return tinyLatent(z)
+	}
+	return z
+}
+
+// leave makes of what the decoder gives a picture of about −1…1, in place. A TAESD gives 0…1.
+func (c VAEConfig) leave(picture []float32) []float32 {
+	if c.tiny() {
+		for i, v := range picture {
+			picture[i] = 2*v - 1
+		}
+	}
+	return picture
+}
+
+// isTiny reports whether tensors are a TAESD's, under the names of weights.CanonicalTiny.
+func (p probe) isTiny() bool {
+	return p.shape("decoder.1.weight") != nil && p.shape("decoder.3.conv.0.weight") != nil
+}
+
+// detectTinyVAE reads the shape of a TAESD off its tensors.
+func detectTinyVAE(src weights.Source) (VAEConfig, error) {
+	n, err := readTiny(src)
+	if err != nil {
+		return VAEConfig{}, err
+	}
+	return tinyVAE(n.config, 1)
+}
+
+// parseTinyVAE reads the configuration of an AutoencoderTiny.
+func parseTinyVAE(data []byte) (VAEConfig, error) {
+	var d = struct {
+		Picture    int     `json:"out_channels"`
+		Latent     int     `json:"latent_channels"`
+		Widths     []int   `json:"decoder_block_out_channels"`
+		Encoder    []int   `json:"num_encoder_blocks"`
+		Decoder    []int   `json:"num_decoder_blocks"`
+		Factor     int     `json:"upsampling_scaling_factor"`
+		Scale      float64 `json:"scaling_factor"`
+		Shift      float64 `json:"shift_factor"`
+		Activation string  `json:"act_fn"`
+		Upsample   string  `json:"upsample_fn"`
+	}{3, 4, []int{64, 64, 64, 64}, []int{1, 3, 3, 3}, []int{3, 3, 3, 1}, 2, 1, 0, "relu", "nearest"}
+	if err := readConfig(data, &d); err != nil {
+		return VAEConfig{}, err
+	}
+	switch {
+	case d.Activation != "relu" || d.Shift != 0:
+		return VAEConfig{}, fmt.Errorf("config.json: act_fn %q with shift_factor %v is not supported in an AutoencoderTiny", d.Activation, d.Shift)
+	case d.Factor != 2 || d.Upsample != "nearest":
+		return VAEConfig{}, fmt.Errorf("config.json: upsample_fn %q by %d is not supported", d.Upsample, d.Factor)
+	case len(d.Widths) == 0 || len(d.Widths) != len(d.Decoder) || slices.Min(d.Widths) != slices.Max(d.Widths):
+		return VAEConfig{}, fmt.Errorf("config.json: decoder_block_out_channels of %d levels for %d in num_decoder_blocks: want one width for all levels", len(d.Widths), len(d.Decoder))
+	}
+	return tinyVAE(TinyConfig{Picture: d.Picture, Latent: d.Latent, Width: d.Widths[0], Encoder: d.Encoder, Decoder: d.Decoder}, d.Scale)
 }

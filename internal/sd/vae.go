@@ -85,8 +85,12 @@ func vaeAttention(g *nn.Graph, c VAEConfig, x nn.Tensor) nn.Tensor {
 	return g.Add(x, g.Reshape(h, s...))
 }
 
-// decodeGraph: input "latent" [1,h,w,latent] (divided by the scaling factor), output "picture" [1,h·f,w·f,3].
+// decodeGraph: input "latent" [1,h,w,latent] (divided by the scaling factor), output "picture" [1,h·f,w·f,3]. What goes in
+// and comes out is that of VAEConfig.enter and leave.
 func decodeGraph(n network[VAEConfig], height, width int) *nn.Graph {
+	if n.config.tiny() {
+		return tinyDecodeGraph(network[TinyConfig]{n.config.Tiny, n.tensors}, 1, height, width)
+	}
 	g := nn.NewGraph(n.tensors)
 	g.Output("picture", Decode(g, n.config, g.Input("latent", nn.PerStep, 1, height, width, n.config.Latent)))
 	return g
