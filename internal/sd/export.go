@@ -33,7 +33,7 @@ func ExportOf(m *models.Model) (Export, error) {
 		return Export{}, &models.InvalidError{Model: m.Name, Err: err}
 	}
 	if p.networks.vae.config.tiny() {
-		err := errors.New("vae: it is a TAESD, which is not written in another layout: join the model with a full VAE (--vae)")
+		err := errors.New("vae: it is a TAESD, which is not written in another layout")
 		return Export{}, &models.InvalidError{Model: m.Name, Err: err}
 	}
 	noise, err := p.noise(m)
