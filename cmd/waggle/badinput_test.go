@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,7 +76,8 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestBadModelFile gives every damaged file of the golden set as a model. Some are whole, but none is a Stable Diffusion model.
+// TestBadModelFile gives every damaged file of the golden set as a model. Some are whole, but none is a Stable Diffusion model;
+// sound upscalers are described.
 func TestBadModelFile(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(goldens.Dir(t), "bad", "*.*"))
 	if err != nil || len(files) == 0 {
@@ -87,6 +89,10 @@ func TestBadModelFile(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+			if slices.Contains(soundUpscalers, name) {
+				succeed(t, command(t, "models", "inspect", file))
+				return
+			}
 			fail(t, command(t, "models", "inspect", file), exitFailed, name)
 			if !testing.Short() && strings.HasPrefix(name, "t") {
 				fail(t, command(t, "generate", "x", "--model", file), exitFailed, name)
@@ -101,6 +107,9 @@ func TestBadModelFile(t *testing.T) {
 		}
 	})
 }
+
+// soundUpscalers are files that are unusual and nothing worse.
+var soundUpscalers = []string{"esrgan_tiny-f32", "esrgan_tiny-bf16", "esrgan_tiny-extra-key"}
 
 // TestBadModelFolder damages copies of the built-in model.
 func TestBadModelFolder(t *testing.T) {

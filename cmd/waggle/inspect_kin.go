@@ -15,12 +15,13 @@ import (
 	"waggle/internal/weights"
 )
 
-// kin is a file that is no model but goes with one: a LoRA, an embedding, a ControlNet, a small decoder.
+// kin is a file that is no model but goes with one: a LoRA, an embedding, a ControlNet, an upscaler, a small decoder.
 type kin struct {
 	Name     string            `json:"name"`
 	Path     string            `json:"path"`
 	Kind     models.Kind       `json:"kind"`
-	For      string            `json:"for,omitempty"` // of a LoRA: the models that it looks made for
+	For      string            `json:"for,omitempty"`   // of a LoRA: the models that it looks made for
+	Shape    string            `json:"shape,omitempty"` // of an upscaler
 	Counts   models.Counts     `json:"counts"`
 	Tensors  []kinTensor       `json:"tensors,omitempty"` // the first, by name
 	Metadata map[string]string `json:"metadata,omitempty"`
@@ -49,9 +50,6 @@ func inspectKin(shelf *models.Shelf, nameOrPath string) (k kin, ok bool, err err
 		if told, _ := models.KindOf(e.Path); told != kind { // a path is located whatever it holds
 			continue
 		}
-		if kind == models.Upscaler {
-			return kin{}, true, fmt.Errorf("%q is an upscaler, with which nothing can be done yet", plainText(e.Name))
-		}
 		k, err := readKin(e)
 		return k, true, err
 	}
@@ -65,8 +63,15 @@ func readKin(e models.Entry) (kin, error) {
 	}
 	defer file.Close()
 	k := kin{Name: e.Name, Path: e.Path, Kind: e.Kind, Counts: models.CountTensors(file), Metadata: someOf(file.Metadata())}
-	if e.Kind == models.LoRA {
+	switch e.Kind {
+	case models.LoRA:
 		k.For = lora.MadeFor(file)
+	case models.Upscaler:
+		n, err := models.ReadESRGAN(file)
+		if err != nil {
+			return kin{}, fmt.Errorf("upscaler %q: %w", e.Name, err)
+		}
+		k.Shape = fmt.Sprintf("ESRGAN ×%d, %d blocks of %d channels, %d tensors unexpected", n.Scale, n.Blocks, n.Features, len(n.Unexpected))
 	}
 	for _, name := range file.Names()[:min(kinTensors, len(file.Names()))] {
 		t, _ := file.Tensor(name)
@@ -106,6 +111,9 @@ func (k kin) write(w io.Writer) error {
 	fmt.Fprintf(t, "kind\t%s\n", k.Kind)
 	if k.For != "" {
 		fmt.Fprintf(t, "made for\t%s\n", k.For)
+	}
+	if k.Shape != "" {
+		fmt.Fprintf(t, "shape\t%s\n", k.Shape)
 	}
 	c := k.Counts
 	fmt.Fprintf(t, "holds\t%d tensors, %d parameters, %.1f MB, %s\n", c.Tensors, c.Parameters, float64(c.Bytes)/1e6, strings.Join(slices.Sorted(maps.Keys(c.DTypes)), " "))

@@ -116,6 +116,7 @@ func TestGoldenInspectKin(t *testing.T) {
 	for file, want := range map[string][]string{
 		"lora/sdxl-kohya-ldm.safetensors":   {"lora\n", "made for", "684 tensors", "and 676 more"},
 		"embeddings/golden-sd1.pt":          {"embedding\n", "[3 32]"},
+		"models/esrgan_x4.pth":              {"upscaler\n", "×4, 2 blocks of 16 channels, 0 tensors"},
 		"models/controlnet-sd1.safetensors": {"controlnet", "338 tensors"},
 		"models/taesd_decoder.safetensors":  {"taesd"},
 	} {
