@@ -177,7 +177,12 @@ func names(list []job.Choice) string {
 // make draws picture i and writes it.
 func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i int, show *progress, began time.Time) error {
 	seed := *r.Seed + uint64(i)
-	img, err := l.Generate(ctx, engine.Request(r, seed), func(p sd.Progress) { show.step(p.Step, p.Total, p.Elapsed) })
+	request := engine.Request(r, seed)
+	embeddings, err := l.Embeddings(request)
+	if err != nil {
+		return err
+	}
+	img, err := l.Generate(ctx, request, func(p sd.Progress) { show.step(p.Step, p.Total, p.Elapsed) })
 	show.done()
 	if errors.Is(err, gpu.ErrOutOfMemory) {
 		err = fmt.Errorf("%w; ask for a smaller picture with --size", err)
@@ -191,6 +196,7 @@ func (c *generateCommand) make(ctx context.Context, l *loaded, r job.Request, i 
 	path := numbered(c.Output, i, r.Batch)
 	about := engine.Parameters(r, seed, l.Info().Name, version, show.loras...)
 	show.widened(l.Redone())
+	about.Extra = append(about.Extra, engine.EmbeddingHashes(embeddings)...)
 	about.Extra = append(about.Extra, engine.InFloat32(show.float32)...)
 	about.Extra = append(about.Extra, c.fields()...)
 	if err := write(img, path, about); err != nil {

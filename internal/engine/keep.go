@@ -9,6 +9,7 @@ import (
 
 	"waggle/internal/job"
 	"waggle/internal/picture"
+	"waggle/internal/sd"
 )
 
 // kept is a canvas whose picture has been stored, or why it could not be made a
@@ -27,9 +28,10 @@ const (
 
 // developed is a picture with what its metadata tells beside the request.
 type developed struct {
-	image   *image.NRGBA
-	loras   []job.LoRAResult
-	float32 []string // networks whose weights were computed so
+	image      *image.NRGBA
+	loras      []job.LoRAResult
+	embeddings []sd.Embedding
+	float32    []string // networks whose weights were computed so
 }
 
 // develop decodes a picture whose steps are done and has it stored beside the
@@ -45,7 +47,7 @@ func (e *Engine) develop(ctx context.Context, c *canvas) bool {
 		if err != nil {
 			return developed{}, diagnose(m, request, err)
 		}
-		return developed{img, loras, redoneOf(drawing)}, nil
+		return developed{img, loras, embeddingsOf(drawing), redoneOf(drawing)}, nil
 	})
 	if err != nil {
 		e.rescue(ctx, []*canvas{c}, err)
@@ -71,6 +73,7 @@ func (e *Engine) store(ctx context.Context, c *canvas, d developed) (job.Picture
 	record, size := c.run.record, d.image.Bounds().Size()
 	seed := record.Seed + uint64(c.index)
 	about := Parameters(record.Request, seed, c.run.model, e.Version, d.loras...)
+	about.Extra = append(about.Extra, EmbeddingHashes(d.embeddings)...)
 	about.Extra = append(about.Extra, InFloat32(d.float32)...)
 	file, err := picture.EncodePNG(d.image, picture.Text{Keyword: picture.ParametersKeyword, Value: about.String()})
 	if err != nil {

@@ -28,7 +28,7 @@ func (v *inversion) count() int { return len(v.rows[0]) / v.size[0] }
 
 // row number of the inversion for text encoder i.
 func (v *inversion) row(i, number, place int) row {
-	return row{place, v.hash, number, v.rows[i][number*v.size[i]:][:v.size[i]]}
+	return row{place, v.name, v.hash, number, v.rows[i][number*v.size[i]:][:v.size[i]]}
 }
 
 // inversions are those that a prompt may name, opened as it names them.

@@ -82,8 +82,9 @@ type chunk struct {
 // row of a textual inversion at a place of a chunk.
 type row struct {
 	place  int
-	hash   string // of the inversion's file
-	number int    // of the inversion's rows
+	name   string // of the inversion
+	hash   string // of its file
+	number int    // of its rows
 	vector []float32
 }
 
