@@ -34,7 +34,7 @@ func TestEmbeddingIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := fmt.Appendf(nil, "TI hashes: \"glade: %.6x\"", sha256.Sum256(file.Bytes()))
-	s := startServer(t, "--models", dir)
+	s := startServer(t, "serve", "--port", "0", "--models", dir)
 	_, stream := s.post(star(fields{"width": 64, "height": 64, "steps": 1, "prompt": "a star in a glade"}))
 	if png := s.finished(stream); !bytes.Contains(png, want) {
 		t.Errorf("the server's picture does not tell %s", want)

@@ -27,7 +27,7 @@ func TestServeVAE(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := startServer(t, "--models", dir)
+	s := startServer(t, "serve", "--port", "0", "--models", dir)
 	_, stream := s.post(star(fields{"width": 64, "height": 64, "steps": 1, "vae": "Plain"}))
 	if png := s.finished(stream); !bytes.Contains(png, []byte("VAE: Plain")) {
 		t.Error("the picture does not tell its VAE")
