@@ -87,6 +87,7 @@ func TestFloat32IsTold(t *testing.T) {
 		t.Errorf("metadata %q, people are told %q", text, said.err)
 	}
 	s := startServer(t, "serve", "--port", "0", "--models", dir)
+	s.ready() // the command line asks what the server has, and does not wait for it
 	there, said := draw("--server", s.url, "--model", "large", "--json")
 	if text := parametersOf(t, there).String(); !strings.Contains(text, "Float32: unet") || !strings.Contains(said.out, `"float32":["unet"]`) {
 		t.Errorf("of a server: metadata %q, programs are told %q", text, said.out)

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"strings"
-
 	"waggle/internal/picture"
 	"waggle/internal/sd"
 )
@@ -17,12 +15,9 @@ func embeddingsOf(d Drawing) []sd.Embedding {
 
 // EmbeddingHashes is the field of a picture that tells which files they were.
 func EmbeddingHashes(embeddings []sd.Embedding) []picture.Field {
-	if len(embeddings) == 0 {
-		return nil
-	}
 	var all []string
 	for _, e := range embeddings {
 		all = append(all, e.Name+": "+e.Hash)
 	}
-	return []picture.Field{{Key: "TI hashes", Value: strings.Join(all, ", ")}}
+	return listed("TI hashes", all)
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"strings"
 
 	"waggle/internal/job"
 	"waggle/internal/picture"
@@ -39,12 +38,9 @@ func promptWithLoRAs(r job.Request) string {
 
 // loraHashes is the field that tells which files they were.
 func loraHashes(loras []job.LoRAResult) []picture.Field {
-	if len(loras) == 0 {
-		return nil
-	}
 	var all []string
 	for _, l := range loras {
 		all = append(all, l.Name+": "+l.Hash)
 	}
-	return []picture.Field{{Key: "Lora hashes", Value: strings.Join(all, ", ")}}
+	return listed("Lora hashes", all)
 }

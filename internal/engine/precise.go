@@ -17,12 +17,7 @@ func redoneOf(d Drawing) []string {
 }
 
 // InFloat32 is the field of a picture that names these networks.
-func InFloat32(stages []string) []picture.Field {
-	if len(stages) == 0 {
-		return nil
-	}
-	return []picture.Field{{Key: "Float32", Value: strings.Join(stages, ", ")}}
-}
+func InFloat32(stages []string) []picture.Field { return listed("Float32", stages) }
 
 // redone takes note of these networks for the job's end, and logs those that
 // are new.

@@ -100,6 +100,14 @@ func extras(r job.Request) (fields []picture.Field) {
 	return fields
 }
 
+// listed is a field with several values; none where there are none.
+func listed(key string, values []string) []picture.Field {
+	if len(values) == 0 {
+		return nil
+	}
+	return []picture.Field{{Key: key, Value: strings.Join(values, ", ")}}
+}
+
 // Choices are the samplers and schedules the pipeline knows.
 func Choices() (samplers, schedules []job.Choice) {
 	for _, s := range sampler.Samplers() {
